@@ -1,0 +1,48 @@
+"""A daemon's bearer token tells which node is calling."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from django.contrib.auth.models import AnonymousUser
+from django.utils.crypto import constant_time_compare
+from rest_framework.authentication import BaseAuthentication
+from rest_framework.exceptions import AuthenticationFailed
+
+from backups_remote import crypto
+from backups_remote.models import Node
+
+if TYPE_CHECKING:
+    from rest_framework.request import Request
+
+_SCHEME: Final = "bearer"
+_REALM: Final = 'Bearer realm="backups_remote"'
+
+
+class NodeAuthentication(BaseAuthentication):
+    """``Authorization: Bearer <token_id>.<token>`` → the Node, in ``request.auth``.
+
+    ``request.user`` stays anonymous: a node is nobody's account.
+    """
+
+    def authenticate(self, request: Request) -> tuple[Any, Node] | None:
+        """The node whose token this is; None if there is no Authorization header at all."""
+        header = request.headers.get("Authorization")
+        if header is None:
+            return None
+        scheme, _, credentials = header.partition(" ")
+        token_id, dot, token = credentials.strip().partition(".")
+        if scheme.lower() != _SCHEME or not (dot and token_id and token):
+            raise AuthenticationFailed("The Authorization header is malformed.")
+        if not credentials.isascii() or len(token_id) > crypto.TOKEN_ID_LENGTH:
+            raise AuthenticationFailed("The bearer token is wrong.")
+        node = Node.objects.filter(token_id=token_id).order_by().first()
+        # An unknown id takes the time of a known one: it must not show which ids there are.
+        expected = node.token if node is not None else crypto.decrypt(crypto.new_encrypted_token())
+        if not constant_time_compare(token, expected) or node is None:
+            raise AuthenticationFailed("The bearer token is wrong.")
+        return AnonymousUser(), node
+
+    def authenticate_header(self, request: Request) -> str:  # noqa: ARG002
+        """What WWW-Authenticate says on a 401."""
+        return _REALM

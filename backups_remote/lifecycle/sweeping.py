@@ -1,0 +1,414 @@
+"""Finishing what nobody else will: reported, silent and half-cleaned backups, and orphans.
+
+The work goes batch by batch: store calls in a pool of threads, then the rows' transitions here in
+the caller's thread, then store calls again. The pool never touches the database, so a sweep
+behaves inside a test's transaction as it does at night.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import logging
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from typing import TYPE_CHECKING, Final, TypeVar
+
+from django.db import DatabaseError
+from django.utils import timezone
+
+from backups_remote.conf import app_settings
+from backups_remote.exceptions import BackupsRemoteError, StorageError, UploadNotFound
+from backups_remote.lifecycle.announcing import announce_end
+from backups_remote.lifecycle.keeping import erase
+from backups_remote.lifecycle.settling import (
+    claim_end,
+    conclude,
+    conclude_without_proof,
+    prove,
+    put_together,
+)
+from backups_remote.models import Backup, BackupQuerySet
+from backups_remote.storage import ceil_div, configured_disks, get_backend
+from backups_remote.types import OpenUpload, StoredObject, StoredPart, SweepAction, SweepOutcome
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from backups_remote.storage import StorageBackend
+
+logger = logging.getLogger(__name__)
+
+DEFAULT_WORKERS: Final = 16
+_BATCH: Final = 256
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+def sweep(
+    *,
+    older_than: dt.timedelta | None = None,
+    disk: str | None = None,
+    dry_run: bool = False,
+    recover: bool | None = None,
+    workers: int = DEFAULT_WORKERS,
+) -> Iterator[SweepOutcome]:
+    """Bring every stale backup to its end, and remove every orphan; one outcome each, as it goes.
+
+    A backup is stale when nothing was heard of it for longer than its URLs live plus the setting
+    ``STALE_AFTER``, or than ``older_than`` if given: neither a change in the database nor a part
+    that arrived in the store. Stale uploads that are whole are completed (``recover``, by default
+    the setting ``RECOVER_UPLOADS``), all others aborted. Reported backups are settled, aborts and
+    deletions that failed before are repeated. ``disk`` narrows it all to one disk.
+
+    A fault is an outcome too, with the action ``ERROR``; the others go on.
+    """
+    limits = _Limits(older_than)
+    backups = Backup.objects.all() if disk is None else Backup.objects.filter(disk=disk)
+    rows = _RowSweep(
+        backups,
+        limits,
+        dry_run=dry_run,
+        recover=app_settings.recover_uploads if recover is None else recover,
+        workers=workers,
+    )
+    yield from rows.run()
+    disks = configured_disks() if disk is None else [disk]
+    for alias in disks:
+        yield from _sweep_orphans(alias, limits, dry_run=dry_run, workers=workers, asked=bool(disk))
+
+
+def expire(backups: BackupQuerySet, *, recover: bool | None = None) -> Iterator[SweepOutcome]:
+    """Bring these backups to their end now, however young they are."""
+    yield from _RowSweep(
+        backups.order_by(),
+        _Limits(dt.timedelta(0)),
+        dry_run=False,
+        recover=app_settings.recover_uploads if recover is None else recover,
+        workers=DEFAULT_WORKERS,
+    ).run()
+
+
+class _Limits:
+    """How long a silence is allowed."""
+
+    def __init__(self, older_than: dt.timedelta | None) -> None:
+        self.older_than = older_than
+        self.now = timezone.now()
+
+    def of(self, upload_size: int | None) -> dt.timedelta:
+        if self.older_than is not None:
+            return self.older_than
+        return app_settings.stale_after + app_settings.url_lifespan(upload_size or 0)
+
+    @property
+    def shortest(self) -> dt.timedelta:
+        return self.of(None)
+
+    def is_past(self, moment: dt.datetime, limit: dt.timedelta) -> bool:
+        # A store's clock may run ahead of ours: such a moment is now.
+        return max(_aware(self.now) - _aware(moment), dt.timedelta(0)) >= limit
+
+
+@dataclass(frozen=True, slots=True)
+class _Finding:
+    """What the store holds of a silent backup."""
+
+    parts: Sequence[StoredPart] = ()
+    proof: StoredObject | None = None
+
+    def is_whole_upload(self, backup: Backup) -> bool:
+        if not backup.upload_size or not backup.part_size:
+            return False
+        expected = ceil_div(backup.upload_size, backup.part_size)
+        return [part.number for part in self.parts] == list(range(1, expected + 1)) and sum(
+            part.size for part in self.parts
+        ) == backup.upload_size
+
+    @property
+    def newest(self) -> dt.datetime | None:
+        return max((part.uploaded_at for part in self.parts), default=None)
+
+
+class _RowSweep:
+    """The part of a sweep that starts from rows."""
+
+    def __init__(
+        self,
+        backups: BackupQuerySet,
+        limits: _Limits,
+        *,
+        dry_run: bool,
+        recover: bool,
+        workers: int,
+    ) -> None:
+        self.backups = backups
+        self.limits = limits
+        self.dry_run = dry_run
+        self.recover = recover
+        self.workers = workers
+
+    def run(self) -> Iterator[SweepOutcome]:
+        now = self.limits.now
+        free = self.backups.settleable(now)
+        yield from self._in_batches(free, lambda batch: self._settle(batch, by_force=False))
+        if self.limits.older_than is not None:
+            taken = self.backups.reported().filter(
+                claimed_until__gt=now, reported_at__lte=now - self.limits.older_than
+            )
+            yield from self._in_batches(taken, lambda batch: self._settle(batch, by_force=True))
+        silent = self.backups.silent_since(now - self.limits.shortest)
+        yield from self._in_batches(silent, self._end_silent)
+        left_behind = self.backups.left_behind().filter(completed_at__lte=now)
+        yield from self._in_batches(left_behind, self._abort_left_behind)
+        deleting = self.backups.deleting().filter(deletion_started_at__lte=now)
+        yield from self._in_batches(deleting, self._finish_deletion)
+
+    def _in_batches(
+        self, backups: BackupQuerySet, work: Callable[[list[Backup]], Iterator[SweepOutcome]]
+    ) -> Iterator[SweepOutcome]:
+        """Every row once, in the order of its key, however the rows change meanwhile."""
+        last = 0
+        while batch := list(backups.filter(pk__gt=last).order_by("pk")[:_BATCH]):
+            last = batch[-1].pk
+            yield from work(batch)
+
+    # Reported backups
+
+    def _settle(self, batch: list[Backup], *, by_force: bool) -> Iterator[SweepOutcome]:
+        if self.dry_run:
+            yield from (_outcome(SweepAction.COMPLETED, backup, "reported") for backup in batch)
+            return
+        claimed = [b for b in batch if b.claim(claim_end(), by_force=by_force)]
+        for backup, result in self._at_store(claimed, _put_together):
+            if isinstance(result, StoredObject):
+                if conclude(backup, result):
+                    yield _outcome(SweepAction.COMPLETED, backup, "reported")
+                continue
+            stale = self.limits.is_past(backup.silent_from, self.limits.of(backup.upload_size))
+            if isinstance(result, UploadNotFound) and stale and not by_force:
+                if backup.fail_reported():
+                    announce_end(backup)
+                    yield _outcome(SweepAction.FAILED, backup, "reported, but not in the store")
+                continue
+            if isinstance(result, StorageError):
+                conclude_without_proof(backup, result)
+            yield _fault(backup, result)
+
+    # Silent backups
+
+    def _end_silent(self, batch: list[Backup]) -> Iterator[SweepOutcome]:
+        stale = [
+            backup
+            for backup in batch
+            if self.limits.is_past(backup.silent_from, self.limits.of(backup.upload_size))
+        ]
+        to_abort: list[Backup] = []
+        to_recover: list[Backup] = []
+        for backup, result in self._at_store(stale, _examine):
+            if isinstance(result, Exception):
+                yield _fault(backup, result)
+            elif result.proof is not None:
+                yield from self._complete_proven(backup, result.proof)
+            elif self._is_alive(backup, result):
+                continue
+            elif self.recover and result.is_whole_upload(backup):
+                if self._record_recovery(backup, result):
+                    to_recover.append(backup)
+            elif self._fail(backup):
+                to_abort.append(backup)
+        yield from self._recover(to_recover)
+        yield from self._abort_failed(to_abort)
+
+    def _is_alive(self, backup: Backup, finding: _Finding) -> bool:
+        newest = finding.newest
+        return newest is not None and not self.limits.is_past(
+            newest, self.limits.of(backup.upload_size)
+        )
+
+    def _complete_proven(self, backup: Backup, proof: StoredObject) -> Iterator[SweepOutcome]:
+        if not self.dry_run:
+            if not backup.complete_proven(proof, recovered=True):
+                return
+            announce_end(backup)
+        yield _outcome(SweepAction.RECOVERED, backup, "its whole archive is in the store")
+
+    def _record_recovery(self, backup: Backup, finding: _Finding) -> bool:
+        return self.dry_run or backup.record_success(
+            checksum="",
+            size=backup.upload_size or 0,
+            etags=[part.etag for part in finding.parts],
+            claimed_until=claim_end(),
+            recovered=True,
+        )
+
+    def _recover(self, batch: list[Backup]) -> Iterator[SweepOutcome]:
+        why = "its parts are all there"
+        if self.dry_run:
+            yield from (_outcome(SweepAction.RECOVERED, backup, why) for backup in batch)
+            return
+        for backup, result in self._at_store(batch, _put_together):
+            if isinstance(result, StoredObject):
+                if conclude(backup, result):
+                    yield _outcome(SweepAction.RECOVERED, backup, why)
+                continue
+            if isinstance(result, StorageError):
+                conclude_without_proof(backup, result)
+            yield _fault(backup, result)
+
+    def _fail(self, backup: Backup) -> bool:
+        if self.dry_run:
+            return True
+        failed = backup.fail()
+        if failed:
+            announce_end(backup)
+        return failed
+
+    def _abort_failed(self, batch: list[Backup]) -> Iterator[SweepOutcome]:
+        yield from (_outcome(SweepAction.FAILED, b, "silent") for b in batch if not b.upload_id)
+        uploads = [backup for backup in batch if backup.upload_id]
+        yield from self._abort(uploads, SweepAction.FAILED, "silent, its upload aborted")
+
+    # Failed backups and deletions that could not be cleaned up before
+
+    def _abort_left_behind(self, batch: list[Backup]) -> Iterator[SweepOutcome]:
+        why = "failed before, its upload was still there"
+        yield from self._abort(batch, SweepAction.UPLOAD_ABORTED, why)
+
+    def _abort(
+        self, batch: list[Backup], action: SweepAction, why: str
+    ) -> Iterator[SweepOutcome]:
+        if self.dry_run:
+            yield from (_outcome(action, backup, why) for backup in batch)
+            return
+        for backup, result in self._at_store(batch, _abort_upload):
+            if isinstance(result, Exception):
+                yield _fault(backup, result)
+            else:
+                backup.forget_upload()
+                yield _outcome(action, backup, why)
+
+    def _finish_deletion(self, batch: list[Backup]) -> Iterator[SweepOutcome]:
+        if self.dry_run:
+            yield from (_outcome(SweepAction.DELETED, backup) for backup in batch)
+            return
+        for backup, result in self._at_store(batch, erase):
+            if isinstance(result, Exception):
+                yield _fault(backup, result)
+            else:
+                outcome = _outcome(SweepAction.DELETED, backup)
+                backup.delete()
+                yield outcome
+
+    def _at_store(
+        self, batch: Iterable[Backup], call: Callable[[Backup, StorageBackend], R]
+    ) -> Iterator[tuple[Backup, R | Exception]]:
+        return _in_parallel(
+            batch, lambda backup: call(backup, get_backend(backup.disk)), self.workers
+        )
+
+
+def _sweep_orphans(
+    disk: str, limits: _Limits, *, dry_run: bool, workers: int, asked: bool
+) -> Iterator[SweepOutcome]:
+    """Abort the uploads under our keys that no row owns."""
+    try:
+        backend = get_backend(disk)
+        if not backend.presigned_uploads or not (asked or _is_used(disk)):
+            return
+        ours = (
+            upload
+            for upload in backend.open_uploads()
+            if backend.parse_key(upload.key) is not None
+            and limits.is_past(upload.started_at, limits.shortest)
+        )
+        while batch := list(islice(ours, _BATCH)):
+            orphans = _without_owner(batch, backend)
+            if dry_run:
+                yield from (SweepOutcome(SweepAction.ORPHAN_ABORTED, o.key, disk) for o in orphans)
+                continue
+            aborted = _in_parallel(
+                orphans, lambda o: backend.abort_upload(o.key, o.upload_id), workers
+            )
+            for orphan, result in aborted:
+                if isinstance(result, Exception):
+                    yield SweepOutcome(SweepAction.ERROR, orphan.key, disk, _why(result))
+                else:
+                    yield SweepOutcome(SweepAction.ORPHAN_ABORTED, orphan.key, disk)
+    except (BackupsRemoteError, DatabaseError) as error:
+        yield SweepOutcome(SweepAction.ERROR, disk, disk, _why(error))
+
+
+def _is_used(disk: str) -> bool:
+    return disk == app_settings.default_disk or Backup.objects.filter(disk=disk).exists()
+
+
+def _without_owner(uploads: list[OpenUpload], backend: StorageBackend) -> list[OpenUpload]:
+    keys = (backend.parse_key(upload.key) for upload in uploads)
+    ids = {key.backup for key in keys if key is not None}
+    owned = set(
+        Backup.objects.filter(uuid__in=ids)
+        .exclude(upload_id="")
+        .values_list("upload_id", flat=True)
+        .order_by()
+    )
+    return [upload for upload in uploads if upload.upload_id not in owned]
+
+
+def _examine(backup: Backup, backend: StorageBackend) -> _Finding:
+    if not backend.presigned_uploads or not backup.upload_id:
+        return _Finding()
+    try:
+        parts = backend.list_parts(backup.object_key, backup.upload_id)
+    except UploadNotFound:
+        parts = []
+    return _Finding(parts=parts) if parts else _Finding(proof=prove(backup, backend))
+
+
+def _put_together(backup: Backup, backend: StorageBackend) -> StoredObject:
+    return put_together(backup, backend, look_first=True)
+
+
+def _abort_upload(backup: Backup, backend: StorageBackend) -> None:
+    backend.abort_upload(backup.object_key, backup.upload_id)
+
+
+def _in_parallel(
+    items: Iterable[T], call: Callable[[T], R], workers: int
+) -> Iterator[tuple[T, R | Exception]]:
+    """Each item with what ``call`` made of it, or with what it raised; in the items' order."""
+
+    def guarded(item: T) -> R | Exception:
+        try:
+            return call(item)
+        except BackupsRemoteError as error:
+            return error
+        except Exception as error:
+            logger.exception("A store call of the sweep went wrong in an unforeseen way.")
+            return error
+
+    items = list(items)
+    if workers == 1 or len(items) <= 1:
+        yield from ((item, guarded(item)) for item in items)
+        return
+    with ThreadPoolExecutor(max_workers=min(workers, len(items))) as pool:
+        yield from zip(items, pool.map(guarded, items), strict=True)
+
+
+def _outcome(action: SweepAction, backup: Backup, detail: str = "") -> SweepOutcome:
+    return SweepOutcome(action, str(backup.uuid), backup.disk, detail)
+
+
+def _fault(backup: Backup, error: object) -> SweepOutcome:
+    return _outcome(SweepAction.ERROR, backup, _why(error))
+
+
+def _why(error: object) -> str:
+    if isinstance(error, BackupsRemoteError):
+        return str(error)
+    return f"{type(error).__name__}, see the log"
+
+
+def _aware(moment: dt.datetime) -> dt.datetime:
+    return timezone.make_aware(moment) if timezone.is_naive(moment) else moment

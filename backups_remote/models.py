@@ -1,0 +1,529 @@
+"""Node, Server and Backup: what is remembered.
+
+A backup's state is derived from its columns (see ``Backup.State``) and changes only through
+guarded transitions: one conditional UPDATE whose WHERE names the states that it may leave. A
+transition that finds no such row answers False: somebody else was faster, look again.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import uuid
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
+
+from django.db import models
+from django.db.models import Q
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+from backups_remote import crypto
+from backups_remote.conf import app_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from backups_remote.types import Report, StoredObject
+
+#: The word that a server's status shows while a backup is being restored onto it.
+RESTORING: Final = "restoring_backup"
+
+
+class Node(models.Model):
+    """A machine that runs the daemon. Creating one makes its token."""
+
+    uuid = models.UUIDField(default=uuid.uuid4, unique=True)
+    name = models.CharField(_("name"), max_length=191, unique=True)
+    token_id = models.CharField(
+        _("token id"),
+        max_length=crypto.TOKEN_ID_LENGTH,
+        unique=True,
+        default=crypto.new_token_id,
+        editable=False,
+    )
+    encrypted_token = models.TextField(
+        _("token, encrypted"), default=crypto.new_encrypted_token, editable=False
+    )
+    url = models.URLField(_("daemon URL"), blank=True, default="")
+    created_at = models.DateTimeField(_("created"), default=timezone.now, editable=False)
+    updated_at = models.DateTimeField(_("updated"), auto_now=True)
+
+    class Meta:
+        ordering: ClassVar = ["name"]
+        verbose_name = _("node")
+        verbose_name_plural = _("nodes")
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def token(self) -> str:
+        """The 64-character token in the clear.
+
+        Raises:
+            TokenUnreadable: it was encrypted under a SECRET_KEY that is gone.
+
+        """
+        return crypto.decrypt(self.encrypted_token)
+
+    @property
+    def bearer_token(self) -> str:
+        """What the daemon sends: ``"<token_id>.<token>"``."""
+        return f"{self.token_id}.{self.token}"
+
+    def rotate_token(self) -> str:
+        """Replace token and token id at once, save them, and return the new bearer token."""
+        self.token_id = crypto.new_token_id()
+        self.encrypted_token = crypto.new_encrypted_token()
+        self.save(update_fields=["token_id", "encrypted_token", "updated_at"])
+        return self.bearer_token
+
+
+class Server(models.Model):
+    """A game server. Its backups stay with the node that made them when it moves."""
+
+    uuid = models.UUIDField(default=uuid.uuid4, unique=True)
+    name = models.CharField(_("name"), max_length=191)
+    node = models.ForeignKey(
+        Node, on_delete=models.PROTECT, related_name="servers", verbose_name=_("node")
+    )
+    status = models.CharField(
+        _("status"),
+        max_length=64,
+        null=True,  # noqa: DJ001 - null says that nothing is going on, as panels have it
+        blank=True,
+        default=None,
+        help_text=_("Empty when nothing is going on."),
+    )
+    backup_limit = models.PositiveIntegerField(
+        _("backup limit"), null=True, blank=True, help_text=_("Empty: no limit.")
+    )
+    created_at = models.DateTimeField(_("created"), default=timezone.now, editable=False)
+    updated_at = models.DateTimeField(_("updated"), auto_now=True)
+
+    class Meta:
+        ordering: ClassVar = ["name", "id"]
+        verbose_name = _("server")
+        verbose_name_plural = _("servers")
+
+    def __str__(self) -> str:
+        return self.name
+
+    def begin_restoring(self) -> bool:
+        """Show that a restore is going on, unless something else is."""
+        return self._move_status(None, RESTORING)
+
+    def end_restoring(self) -> bool:
+        """Clear the status if, and only if, it says that a backup is being restored."""
+        return self._move_status(RESTORING, None)
+
+    def _move_status(self, before: str | None, after: str | None) -> bool:
+        # "status=None" would compare with NULL, which no row equals.
+        guard = Q(status__isnull=True) if before is None else Q(status=before)
+        moved = Server.objects.filter(guard, pk=self.pk).update(
+            status=after, updated_at=timezone.now()
+        )
+        if moved:
+            self.status = after
+        return bool(moved)
+
+
+class BackupState(models.TextChoices):
+    """Where a backup is in its life.
+
+    ::
+
+        PENDING ──▶ UPLOADING ──▶ REPORTED ──▶ COMPLETED ──▶ DELETING ──▶ (no row)
+           │            │             │                          ▲
+           └────────────┴─────────────┴──────▶ FAILED ───────────┘
+
+    A backup on the node's own disk goes straight from PENDING to its end, and from FAILED to
+    COMPLETED when its node says so after all.
+    """
+
+    PENDING = "pending", _("Pending")
+    UPLOADING = "uploading", _("Uploading")
+    REPORTED = "reported", _("Being completed")
+    COMPLETED = "completed", _("Completed")
+    FAILED = "failed", _("Failed")
+    DELETING = "deleting", _("Being deleted")
+
+
+_OPEN: Final = Q(completed_at__isnull=True)
+_UNREPORTED: Final = _OPEN & Q(reported_at__isnull=True)
+_ENDED: Final = Q(completed_at__isnull=False, deletion_started_at__isnull=True)
+_STATES: Final = {
+    BackupState.PENDING: _UNREPORTED & Q(upload_id=""),
+    BackupState.UPLOADING: _UNREPORTED & ~Q(upload_id=""),
+    BackupState.REPORTED: _OPEN & Q(reported_at__isnull=False),
+    BackupState.COMPLETED: _ENDED & Q(is_successful=True),
+    BackupState.FAILED: _ENDED & Q(is_successful=False),
+    BackupState.DELETING: Q(deletion_started_at__isnull=False),
+}
+
+
+class BackupQuerySet(models.QuerySet["Backup"]):
+    """The named sets of backups."""
+
+    def in_state(self, state: BackupState) -> Self:
+        """Backups in ``state``."""
+        return self.filter(_STATES[state])
+
+    def pending(self) -> Self:
+        """Backups whose node has neither asked for URLs nor reported."""
+        return self.in_state(BackupState.PENDING)
+
+    def uploading(self) -> Self:
+        """Backups whose upload was started and not reported yet."""
+        return self.in_state(BackupState.UPLOADING)
+
+    def reported(self) -> Self:
+        """Backups whose success is recorded and not yet proven by the store."""
+        return self.in_state(BackupState.REPORTED)
+
+    def completed(self) -> Self:
+        """Backups that are whole."""
+        return self.in_state(BackupState.COMPLETED)
+
+    def failed(self) -> Self:
+        """Backups that ended without an archive."""
+        return self.in_state(BackupState.FAILED)
+
+    def deleting(self) -> Self:
+        """Backups whose archive is being deleted, or was when the panel died."""
+        return self.in_state(BackupState.DELETING)
+
+    def unfinished(self) -> Self:
+        """Backups that are neither completed nor failed."""
+        return self.filter(_OPEN)
+
+    def counted(self) -> Self:
+        """Backups that count towards a server's limit: the whole ones and those under way."""
+        return self.filter(_OPEN | _STATES[BackupState.COMPLETED])
+
+    def made_by(self, node: Node) -> Self:
+        """Backups that ``node`` makes, wherever their server is now."""
+        return self.filter(node=node)
+
+    def restorable_on(self, node: Node) -> Self:
+        """Backups whose server is on ``node`` now, whoever made them."""
+        return self.filter(server__node=node)
+
+    def silent_since(self, moment: dt.datetime) -> Self:
+        """Unfinished backups without a report whose last sign of life in the database is older.
+
+        Every such row was created before ``moment``, which is what the partial index holds.
+        """
+        return self.filter(_UNREPORTED, created_at__lte=moment).filter(
+            Q(upload_started_at__isnull=True) | Q(upload_started_at__lte=moment)
+        )
+
+    def settleable(self, moment: dt.datetime) -> Self:
+        """Reported backups whose claim, if any, is over at ``moment``."""
+        return self.reported().filter(Q(claimed_until__isnull=True) | Q(claimed_until__lte=moment))
+
+    def left_behind(self) -> Self:
+        """Failed backups whose upload could not be aborted yet."""
+        return self.failed().exclude(upload_id="")
+
+
+class Backup(models.Model):
+    """An archive of a server, from the wish for one to its end.
+
+    ``upload_id`` of a failed backup is emptied when its upload is gone from the store, so a
+    failed one that still has it is waiting for that.
+    """
+
+    State = BackupState
+
+    uuid = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
+    server = models.ForeignKey(
+        Server, on_delete=models.PROTECT, related_name="backups", verbose_name=_("server")
+    )
+    node = models.ForeignKey(
+        Node,
+        on_delete=models.PROTECT,
+        related_name="backups",
+        verbose_name=_("node"),
+        help_text=_("The node that makes this backup; kept when the server moves."),
+    )
+    name = models.CharField(_("name"), max_length=191, blank=True, default="")
+    ignored_files = models.JSONField(_("ignored files"), default=list, blank=True)
+    disk = models.CharField(_("disk"), max_length=191, blank=True)
+    checksum = models.CharField(_("checksum"), max_length=191, blank=True, default="")
+    size = models.PositiveBigIntegerField(_("size"), default=0, help_text=_("In bytes."))
+
+    upload_id = models.CharField(_("upload id"), max_length=1024, blank=True, default="")
+    upload_size = models.PositiveBigIntegerField(
+        _("announced size"), null=True, blank=True, help_text=_("In bytes.")
+    )
+    part_size = models.PositiveBigIntegerField(
+        _("part size"), null=True, blank=True, help_text=_("In bytes.")
+    )
+    upload_mark = models.CharField(
+        _("upload mark"),
+        max_length=64,
+        blank=True,
+        default="",
+        help_text=_("Random text in the object's metadata that tells this upload from others."),
+    )
+    upload_started_at = models.DateTimeField(_("upload started"), null=True, blank=True)
+    object_key = models.CharField(_("object key"), max_length=1024, blank=True, default="")
+    version_id = models.CharField(_("version id"), max_length=1024, blank=True, default="")
+
+    reported_at = models.DateTimeField(_("reported"), null=True, blank=True)
+    reported_etags = models.JSONField(_("reported ETags"), null=True, blank=True, editable=False)
+    claimed_until = models.DateTimeField(
+        _("claimed until"),
+        null=True,
+        blank=True,
+        editable=False,
+        help_text=_("Until when whoever settles this backup has it to itself."),
+    )
+
+    is_successful = models.BooleanField(_("successful"), default=False)
+    is_recovered = models.BooleanField(
+        _("recovered"),
+        default=False,
+        help_text=_("Completed from its whole upload without a report: the checksum is unknown."),
+    )
+    is_locked = models.BooleanField(_("locked"), default=False)
+    created_at = models.DateTimeField(_("created"), default=timezone.now, editable=False)
+    updated_at = models.DateTimeField(_("updated"), auto_now=True)
+    completed_at = models.DateTimeField(_("ended"), null=True, blank=True)
+    deletion_started_at = models.DateTimeField(_("deletion started"), null=True, blank=True)
+
+    objects = BackupQuerySet.as_manager()
+
+    class Meta:
+        ordering: ClassVar = ["-created_at", "-id"]
+        verbose_name = _("backup")
+        verbose_name_plural = _("backups")
+        indexes: ClassVar = [
+            models.Index(fields=["-created_at", "-id"], name="backups_remote_newest"),
+            models.Index(
+                fields=["completed_at", "created_at"],
+                condition=Q(completed_at__isnull=True),
+                name="backups_remote_open",
+            ),
+            models.Index(
+                fields=["is_successful", "completed_at"],
+                condition=Q(completed_at__isnull=False, is_successful=False) & ~Q(upload_id=""),
+                name="backups_remote_left_behind",
+            ),
+            models.Index(
+                fields=["deletion_started_at"],
+                condition=Q(deletion_started_at__isnull=False),
+                name="backups_remote_deleting",
+            ),
+        ]
+        constraints: ClassVar = [
+            models.CheckConstraint(
+                condition=Q(is_successful=False) | Q(completed_at__isnull=False),
+                name="backups_remote_success_has_ended",
+            ),
+            models.CheckConstraint(
+                condition=Q(deletion_started_at__isnull=True)
+                | Q(completed_at__isnull=False, is_successful=False),
+                name="backups_remote_deleting_is_not_whole",
+            ),
+            models.CheckConstraint(
+                condition=Q(upload_id="")
+                | (
+                    ~Q(object_key="")
+                    & Q(upload_size__isnull=False)
+                    & Q(part_size__isnull=False)
+                    & Q(upload_started_at__isnull=False)
+                ),
+                name="backups_remote_upload_is_described",
+            ),
+            models.CheckConstraint(
+                condition=Q(part_size__isnull=True) | Q(part_size__gt=0),
+                name="backups_remote_part_size_positive",
+            ),
+            models.CheckConstraint(
+                condition=Q(completed_at__isnull=True) | Q(reported_etags__isnull=True),
+                name="backups_remote_ended_keeps_no_etags",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.name or str(self.uuid)
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        """Save; a new backup takes its node from its server and its disk from the settings."""
+        if self._state.adding:
+            if self.node_id is None and self.server_id is not None:
+                self.node_id = self.server.node_id
+            if not self.disk:
+                self.disk = app_settings.default_disk
+        super().save(*args, **kwargs)
+
+    @property
+    def state(self) -> BackupState:
+        """Where this backup is in its life; the querysets say the same in SQL."""
+        if self.deletion_started_at is not None:
+            return BackupState.DELETING
+        if self.completed_at is not None:
+            return BackupState.COMPLETED if self.is_successful else BackupState.FAILED
+        if self.reported_at is not None:
+            return BackupState.REPORTED
+        return BackupState.UPLOADING if self.upload_id else BackupState.PENDING
+
+    @property
+    def silent_from(self) -> dt.datetime:
+        """The last sign of life that the database knows of."""
+        return self.upload_started_at or self.created_at
+
+    def reports_the_same(self, report: Report) -> bool:
+        """Whether ``report`` repeats the success that is recorded here."""
+        return report.successful and (self.checksum, self.size) == (report.checksum, report.size)
+
+    # Guarded transitions. Each is one UPDATE, committed by itself.
+
+    def start_upload(
+        self, *, upload_id: str, mark: str, key: str, size: int, part_size: int
+    ) -> bool:
+        """PENDING or UPLOADING → UPLOADING, replacing the very upload that this instance saw."""
+        return self._move(
+            _UNREPORTED & Q(upload_id=self.upload_id),
+            upload_id=upload_id,
+            upload_mark=mark,
+            object_key=key,
+            upload_size=size,
+            part_size=part_size,
+            upload_started_at=timezone.now(),
+        )
+
+    def record_success(
+        self,
+        *,
+        checksum: str,
+        size: int,
+        etags: Iterable[str],
+        claimed_until: dt.datetime,
+        recovered: bool = False,
+    ) -> bool:
+        """UPLOADING → REPORTED, claimed at once by whoever recorded it."""
+        return self._move(
+            _STATES[BackupState.UPLOADING] & Q(upload_id=self.upload_id),
+            checksum=checksum,
+            size=size,
+            reported_etags=list(etags),
+            reported_at=timezone.now(),
+            claimed_until=claimed_until,
+            is_recovered=recovered,
+        )
+
+    def claim(self, until: dt.datetime, *, by_force: bool = False) -> bool:
+        """Take a reported backup for settling, if nobody has it (or ``by_force``)."""
+        guard = _STATES[BackupState.REPORTED]
+        if not by_force:
+            free = Q(claimed_until__isnull=True) | Q(claimed_until__lte=timezone.now())
+            guard &= free
+        return self._move(guard, claimed_until=until)
+
+    def release(self) -> bool:
+        """Let others settle a reported backup."""
+        return self._move(_STATES[BackupState.REPORTED], claimed_until=None)
+
+    def take_back_report(self) -> bool:
+        """REPORTED → UPLOADING: the store refused the parts, another report may be right."""
+        return self._move(
+            _STATES[BackupState.REPORTED],
+            checksum="",
+            size=0,
+            reported_at=None,
+            reported_etags=None,
+            claimed_until=None,
+            is_recovered=False,
+        )
+
+    def adopt_checksum(self, report: Report) -> bool:
+        """Give a recovery under way the checksum that its node reported after all."""
+        return self._move(
+            _STATES[BackupState.REPORTED] & Q(is_recovered=True, size=report.size),
+            checksum=report.checksum,
+            is_recovered=False,
+        )
+
+    def complete_uploaded(self, proof: StoredObject) -> bool:
+        """REPORTED → COMPLETED: ``proof`` is the whole object in the store."""
+        return self._complete(_STATES[BackupState.REPORTED], version_id=proof.version_id)
+
+    def complete_proven(
+        self, proof: StoredObject, *, checksum: str = "", recovered: bool = False
+    ) -> bool:
+        """UPLOADING or FAILED → COMPLETED: the whole object was in the store all along."""
+        return self._complete(
+            (_STATES[BackupState.UPLOADING] | _STATES[BackupState.FAILED])
+            & Q(upload_mark=self.upload_mark),
+            checksum=checksum,
+            size=proof.size,
+            version_id=proof.version_id,
+            is_recovered=recovered,
+        )
+
+    def complete_on_node(self, report: Report) -> bool:
+        """PENDING or FAILED → COMPLETED: the archive lies on the node's own disk."""
+        return self._complete(
+            _UNREPORTED | _STATES[BackupState.FAILED],
+            checksum=report.checksum,
+            size=report.size,
+            reported_at=timezone.now(),
+        )
+
+    def fail(self) -> bool:
+        """PENDING or UPLOADING → FAILED. The upload, if any, is still to be aborted."""
+        return self._fail(_UNREPORTED & Q(upload_id=self.upload_id))
+
+    def fail_reported(self) -> bool:
+        """REPORTED → FAILED: the store holds neither the upload nor the object."""
+        return self._fail(_STATES[BackupState.REPORTED])
+
+    def forget_upload(self) -> bool:
+        """Note that a failed backup's upload is gone from the store."""
+        return self._move(_STATES[BackupState.FAILED] & Q(upload_id=self.upload_id), upload_id="")
+
+    def begin_deletion(self) -> bool:
+        """COMPLETED or FAILED → DELETING, unless locked: from now on it is not whole."""
+        return self._move(
+            _ENDED & Q(is_locked=False),
+            is_successful=False,
+            deletion_started_at=timezone.now(),
+        )
+
+    def set_locked(self, *, locked: bool) -> bool:
+        """Lock or unlock; a failed backup has nothing to lock."""
+        guard = (_OPEN | _STATES[BackupState.COMPLETED]) if locked else Q()
+        return self._move(guard & Q(is_locked=not locked), is_locked=locked)
+
+    def _complete(self, guard: Q, **changes: Any) -> bool:
+        return self._move(
+            guard,
+            is_successful=True,
+            completed_at=timezone.now(),
+            reported_etags=None,
+            claimed_until=None,
+            **changes,
+        )
+
+    def _fail(self, guard: Q) -> bool:
+        return self._move(
+            guard,
+            is_successful=False,
+            is_locked=False,
+            is_recovered=False,
+            completed_at=timezone.now(),
+            checksum="",
+            size=0,
+            reported_etags=None,
+            claimed_until=None,
+        )
+
+    def _move(self, guard: Q, **changes: Any) -> bool:
+        changes["updated_at"] = timezone.now()
+        moved = Backup.objects.filter(guard, pk=self.pk).update(**changes)
+        if moved:
+            for name, value in changes.items():
+                setattr(self, name, value)
+        return bool(moved)

@@ -1,0 +1,121 @@
+"""Which backend serves which disk.
+
+A disk is the word ``wings``, an alias that ``BACKUPS_REMOTE["BACKENDS"]`` names a backend for, or
+an alias of STORAGES whose Django storage class has a backend registered for it or for one of its
+base classes.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from typing import TYPE_CHECKING, Any, Final
+
+from django.conf import settings
+from django.core.signals import setting_changed
+from django.utils.module_loading import import_string
+
+from backups_remote.conf import WINGS_DISK, app_settings
+from backups_remote.exceptions import DiskNotConfigured
+from backups_remote.storage.base import StorageBackend
+from backups_remote.storage.wings import WingsBackend
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+#: Dotted path of a Django storage class → the backend, or the backend's dotted path.
+_kinds: Final[dict[str, type[StorageBackend] | str]] = {
+    "storages.backends.s3.S3Storage": "backups_remote.storage.s3.S3Backend",
+}
+_built: Final[dict[str, StorageBackend]] = {}
+_building = threading.Lock()
+
+
+def register_backend(storage_class: str, backend: type[StorageBackend] | str) -> None:
+    """Serve disks whose STORAGES backend is, or inherits from, ``storage_class`` by ``backend``.
+
+    Both may be dotted paths. Call it from an ``AppConfig.ready()``.
+    """
+    _kinds[storage_class] = backend
+    forget_backends()
+
+
+def get_backend(disk: str) -> StorageBackend:
+    """The backend of ``disk``, built once a process.
+
+    Raises:
+        DiskNotConfigured: no such disk, or one that no backend serves.
+
+    """
+    if disk not in _built:
+        with _building:
+            if disk not in _built:
+                _built[disk] = _backend_class(disk)(disk)
+    return _built[disk]
+
+
+def configured_disks() -> list[str]:
+    """Every alias that a backend serves, ``wings`` first."""
+    disks = [WINGS_DISK, *app_settings.backends, *settings.STORAGES]
+    return [disk for disk in dict.fromkeys(disks) if _is_served(disk)]
+
+
+def forget_backends() -> None:
+    """Drop every backend built so far, as after a change of settings or a fork."""
+    _built.clear()
+
+
+def _is_served(disk: str) -> bool:
+    try:
+        _backend_class(disk)
+    except DiskNotConfigured:
+        return False
+    return True
+
+
+def _backend_class(disk: str) -> type[StorageBackend]:
+    if disk in app_settings.backends:
+        return _load(disk, app_settings.backends[disk])
+    if disk == WINGS_DISK:
+        return WingsBackend
+    storage = settings.STORAGES.get(disk)
+    if storage is None:
+        raise DiskNotConfigured(f"The disk {disk!r} is not configured.")
+    storage_class: Any = _import(disk, storage.get("BACKEND", ""))
+    for ancestor in getattr(storage_class, "__mro__", ()):
+        kind = _kinds.get(f"{ancestor.__module__}.{ancestor.__qualname__}")
+        if kind is not None:
+            return _load(disk, kind)
+    raise DiskNotConfigured(f"No storage backend serves the disk {disk!r}.")
+
+
+def _load(disk: str, backend: type[StorageBackend] | str) -> type[StorageBackend]:
+    loaded: Any = _import(disk, backend) if isinstance(backend, str) else backend
+    if isinstance(loaded, type) and issubclass(loaded, StorageBackend):
+        return loaded
+    raise DiskNotConfigured(f"The backend of the disk {disk!r} is not a StorageBackend.")
+
+
+def _import(disk: str, path: str) -> object:
+    try:
+        return import_string(path)
+    except ImportError as error:
+        raise DiskNotConfigured(f"The disk {disk!r} cannot be imported.") from error
+
+
+def _on_setting_changed(*, setting: str, **_kwargs: object) -> None:
+    if setting == "BACKUPS_REMOTE" or setting == "STORAGES" or setting.startswith("AWS_"):
+        forget_backends()
+
+
+def _after_fork() -> None:
+    # The parent's lock may have been held, and its sockets are its own.
+    global _building  # noqa: PLW0603
+    _building = threading.Lock()
+    forget_backends()
+
+
+setting_changed.connect(_on_setting_changed, dispatch_uid="backups_remote.storage")
+_at_fork: Callable[..., None] | None = getattr(os, "register_at_fork", None)
+if _at_fork is not None:
+    _at_fork(after_in_child=_after_fork)

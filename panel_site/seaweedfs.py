@@ -1,0 +1,142 @@
+"""An embedded, real S3 server: SeaweedFS, for the demo, the tests and the benchmarks."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import requests
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_START_TIMEOUT: Final = 60.0
+#: Every SeaweedFS port P takes P + 10000 besides.
+_GRPC_OFFSET: Final = 10_000
+_PORTS: Final = ("s3.port", "master.port", "volume.port", "filer.port")
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """A running S3 server with one bucket."""
+
+    endpoint: str
+    bucket: str
+    access_key: str
+    secret_key: str = field(repr=False)
+    region: str = "us-east-1"
+
+    @property
+    def storage_options(self) -> dict[str, str]:
+        """OPTIONS of a STORAGES alias for django-storages' S3Storage."""
+        return {
+            "bucket_name": self.bucket,
+            "endpoint_url": self.endpoint,
+            "region_name": self.region,
+            "access_key": self.access_key,
+            "secret_key": self.secret_key,
+            "addressing_style": "path",
+        }
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The same for panel_site's environment."""
+        return {
+            "AWS_STORAGE_BUCKET_NAME": self.bucket,
+            "AWS_S3_ENDPOINT_URL": self.endpoint,
+            "AWS_S3_REGION_NAME": self.region,
+            "AWS_ACCESS_KEY_ID": self.access_key,
+            "AWS_SECRET_ACCESS_KEY": self.secret_key,
+            "AWS_S3_ADDRESSING_STYLE": "path",
+        }
+
+
+@contextlib.contextmanager
+def running_store(bucket: str = "backups") -> Iterator[Store]:
+    """Run SeaweedFS on free ports in a directory of its own until the block ends.
+
+    Raises:
+        RuntimeError: it does not answer; the end of its log is in the message.
+
+    """
+    directory = Path(tempfile.mkdtemp(prefix="seaweedfs-"))
+    ports = _free_ports(len(_PORTS))
+    store = Store(f"http://127.0.0.1:{ports[0]}", bucket, "panel", "panel-secret")
+    config = directory / "s3.json"
+    config.write_text(json.dumps(_identities(store)), encoding="utf-8")
+    log = directory / "weed.log"
+    command = [
+        str(Path(sys.executable).with_name("weed")),
+        "mini",
+        f"-dir={directory}",
+        "-ip=127.0.0.1",
+        "-ip.bind=127.0.0.1",
+        f"-s3.config={config}",
+        *(f"-{name}={port}" for name, port in zip(_PORTS, ports, strict=True)),
+        "-admin.ui=false",
+        "-webdav=false",
+        "-s3.port.iceberg=0",
+        "-s3.port.lance=0",
+        f"-bucket={bucket}",
+    ]
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            command, cwd=directory, stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL
+        )
+    try:
+        _wait_for(store, process, log)
+        yield store
+    finally:
+        process.terminate()
+        try:
+            process.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def _identities(store: Store) -> dict[str, object]:
+    credentials = {"accessKey": store.access_key, "secretKey": store.secret_key}
+    actions = ["Admin", "Read", "Write", "List", "Tagging"]
+    return {
+        "identities": [{"name": "panel", "credentials": [credentials], "actions": actions}]
+    }
+
+
+def _wait_for(store: Store, process: subprocess.Popen[bytes], log: Path) -> None:
+    give_up = time.monotonic() + _START_TIMEOUT
+    while time.monotonic() < give_up and process.poll() is None:
+        with contextlib.suppress(requests.ConnectionError):
+            # Anonymous: 403 says that the bucket and its access rules are there.
+            if requests.get(f"{store.endpoint}/{store.bucket}", timeout=5).status_code == 403:  # noqa: PLR2004
+                return
+        time.sleep(0.1)
+    tail = log.read_text(encoding="utf-8", errors="replace")[-2000:]
+    message = f"SeaweedFS does not answer. The end of its log:\n{tail}"
+    raise RuntimeError(message)
+
+
+def _free_ports(count: int) -> list[int]:
+    """Ports that are free together with their twin 10,000 higher."""
+    found: list[int] = []
+    with contextlib.ExitStack() as held:
+        while len(found) < count:
+            with contextlib.suppress(OSError, OverflowError):
+                low = held.enter_context(socket.socket())
+                low.bind(("127.0.0.1", 0))
+                port = low.getsockname()[1] % 20_000 + 20_000
+                for wanted in (port, port + _GRPC_OFFSET):
+                    taken = held.enter_context(socket.socket())
+                    taken.bind(("127.0.0.1", wanted))
+                found.append(port)
+    return found
