@@ -25,7 +25,8 @@ import re
 from typing import TYPE_CHECKING, Any, Final
 
 from django.conf import settings
-from django.core.checks import CheckMessage, Error, Tags, Warning, register
+from django.core import checks
+from django.core.checks import CheckMessage, Error, Tags, register
 from django.urls import NoReverseMatch, reverse
 from django.utils.module_loading import import_string
 from rest_framework.authentication import BaseAuthentication
@@ -48,9 +49,7 @@ if TYPE_CHECKING:
     from django.apps import AppConfig
 
 
-def check_settings(
-    app_configs: Sequence[AppConfig] | None, **kwargs: Any
-) -> list[CheckMessage]:
+def check_settings(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
     """Every key of ``BACKUPS_REMOTE``."""
     del app_configs, kwargs
     ours = app_settings.user_settings
@@ -81,9 +80,7 @@ def check_disks(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[
     return _ask_disks(connect=False)
 
 
-def check_connections(
-    app_configs: Sequence[AppConfig] | None, **kwargs: Any
-) -> list[CheckMessage]:
+def check_connections(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
     """Whether each disk's store answers. Uses the network: under ``check --deploy`` only."""
     del app_configs, kwargs
     return _ask_disks(connect=True)
@@ -101,7 +98,7 @@ def check_redirect(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> li
     if any(re.search(pattern, path) for pattern in settings.SECURE_REDIRECT_EXEMPT):
         return []
     return [
-        Warning(
+        checks.Warning(
             "SECURE_SSL_REDIRECT redirects daemons that call over http; their reports get lost.",
             hint=f"Add r'^{path.removesuffix('backups/backup')}' to SECURE_REDIRECT_EXEMPT.",
             id="backups_remote.W001",

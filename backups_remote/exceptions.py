@@ -76,7 +76,7 @@ class SettlementInProgress(TryAgain):
 
 
 class TokenUnreadable(TryAgain):
-    """The node's token cannot be decrypted: was SECRET_KEY changed without a fallback?"""
+    """The node's token cannot be decrypted; SECRET_KEY may have changed without a fallback."""
 
 
 class StorageError(BackupsRemoteError):

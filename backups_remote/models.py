@@ -7,9 +7,8 @@ transition that finds no such row answers False: somebody else was faster, look 
 
 from __future__ import annotations
 
-import datetime as dt
 import uuid
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self, cast
 
 from django.db import models
 from django.db.models import Q
@@ -20,6 +19,7 @@ from backups_remote import crypto
 from backups_remote.conf import app_settings
 
 if TYPE_CHECKING:
+    import datetime as dt
     from collections.abc import Iterable
 
     from backups_remote.types import Report, StoredObject
@@ -48,7 +48,7 @@ class Node(models.Model):
     updated_at = models.DateTimeField(_("updated"), auto_now=True)
 
     class Meta:
-        ordering: ClassVar = ["name"]
+        ordering = ["name"]
         verbose_name = _("node")
         verbose_name_plural = _("nodes")
 
@@ -86,10 +86,10 @@ class Server(models.Model):
     node = models.ForeignKey(
         Node, on_delete=models.PROTECT, related_name="servers", verbose_name=_("node")
     )
-    status = models.CharField(
+    status = models.CharField(  # noqa: DJ001 - null says that nothing is going on
         _("status"),
         max_length=64,
-        null=True,  # noqa: DJ001 - null says that nothing is going on, as panels have it
+        null=True,
         blank=True,
         default=None,
         help_text=_("Empty when nothing is going on."),
@@ -101,7 +101,7 @@ class Server(models.Model):
     updated_at = models.DateTimeField(_("updated"), auto_now=True)
 
     class Meta:
-        ordering: ClassVar = ["name", "id"]
+        ordering = ["name", "id"]
         verbose_name = _("server")
         verbose_name_plural = _("servers")
 
@@ -295,10 +295,10 @@ class Backup(models.Model):
     objects = BackupQuerySet.as_manager()
 
     class Meta:
-        ordering: ClassVar = ["-created_at", "-id"]
+        ordering = ["-created_at", "-id"]
         verbose_name = _("backup")
         verbose_name_plural = _("backups")
-        indexes: ClassVar = [
+        indexes = [
             models.Index(fields=["-created_at", "-id"], name="backups_remote_newest"),
             models.Index(
                 fields=["completed_at", "created_at"],
@@ -316,7 +316,7 @@ class Backup(models.Model):
                 name="backups_remote_deleting",
             ),
         ]
-        constraints: ClassVar = [
+        constraints = [
             models.CheckConstraint(
                 condition=Q(is_successful=False) | Q(completed_at__isnull=False),
                 name="backups_remote_success_has_ended",
@@ -352,7 +352,8 @@ class Backup(models.Model):
     def save(self, *args: Any, **kwargs: Any) -> None:
         """Save; a new backup takes its node from its server and its disk from the settings."""
         if self._state.adding:
-            if self.node_id is None and self.server_id is not None:
+            # The stubs know no unset foreign key.
+            if cast("int | None", self.node_id) is None and cast("int | None", self.server_id):
                 self.node_id = self.server.node_id
             if not self.disk:
                 self.disk = app_settings.default_disk

@@ -19,7 +19,7 @@ _LONGEST_ETAG: Final = 1024
 class SizeField(serializers.Field[int, Any, int, Any]):
     """A number of bytes. Only a real JSON integer will do (no true, 1.0 or "1")."""
 
-    default_error_messages: Final = {
+    default_error_messages = {
         "invalid": "A valid integer is required.",
         "negative": "Ensure this value is not negative.",
         "huge": "Ensure this value is less than or equal to {largest}.",
@@ -39,7 +39,7 @@ class SizeField(serializers.Field[int, Any, int, Any]):
 class QuerySizeField(SizeField):
     """A positive number of bytes, written in decimal digits."""
 
-    default_error_messages: Final = {"zero": "Ensure this value is greater than 0."}
+    default_error_messages = {"zero": "Ensure this value is greater than 0."}
 
     def to_internal_value(self, data: Any) -> int:
         """Validate."""
@@ -54,7 +54,7 @@ class QuerySizeField(SizeField):
 class TokenField(serializers.Field[str, Any, str, Any]):
     """A short word of visible ASCII, such as a checksum."""
 
-    default_error_messages: Final = {
+    default_error_messages = {
         "invalid": "Not a valid string.",
         "long": "Ensure this field has no more than {longest} characters.",
     }
@@ -85,7 +85,7 @@ class StrictBooleanField(serializers.BooleanField):
 class PartsField(serializers.Field[tuple[ReportedPart, ...], Any, Any, Any]):
     """The list of parts. One field, not a serializer a part: there can be 10,000 of them."""
 
-    default_error_messages: Final = {
+    default_error_messages = {
         "invalid": "Expected a list of objects.",
         "part": "Item {index} must be an object with an etag and a part_number.",
         "etag": "The etag of item {index} is not a valid string.",

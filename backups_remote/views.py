@@ -6,7 +6,7 @@ They stand on their own feet: the host project's DRF settings neither reach nor 
 from __future__ import annotations
 
 import json
-from typing import IO, TYPE_CHECKING, Any, ClassVar, Final
+from typing import IO, TYPE_CHECKING, Any, ClassVar, Final, cast
 
 from django.utils.module_loading import import_string
 from rest_framework.exceptions import APIException, ParseError
@@ -114,15 +114,15 @@ class IsNode(BasePermission):
 class RemoteView(APIView):
     """What the endpoints share."""
 
-    permission_classes: ClassVar = [IsNode]
-    parser_classes: ClassVar = [DaemonJSONParser]
-    renderer_classes: ClassVar = [DaemonJSONRenderer]
-    throttle_classes: ClassVar = []
+    permission_classes = (IsNode,)
+    parser_classes = (DaemonJSONParser,)
+    renderer_classes = (DaemonJSONRenderer,)
+    throttle_classes = ()
     content_negotiation_class = IgnoreAccept
     metadata_class = None
     versioning_class = None
     # No HEAD: it would do all that a GET does.
-    http_method_names: ClassVar = ["get", "post"]
+    http_method_names = ["get", "post"]
     #: The table's code for a backup whose state does not allow the call.
     conflict_status: ClassVar[int] = 409
 
@@ -179,8 +179,7 @@ class RestoreView(RemoteView):
 
 
 def _node(request: Request) -> Node:
-    node: Node = request.auth
-    return node
+    return cast("Node", request.auth)
 
 
 def _refuse_constant(name: str) -> None:

@@ -23,7 +23,7 @@ from backups_remote.models import Backup
 from backups_remote.storage import bare_etag, ceil_div, get_backend
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from backups_remote.storage import StorageBackend
     from backups_remote.types import Report, StoredPart
@@ -35,6 +35,8 @@ _ROUNDS: Final = 8
 #: How long a repeated report waits for the first one's outcome, in seconds. Short: it keeps a
 #: worker busy, and a node that is told to try again does.
 PATIENCE: Final = 5.0
+#: How many part numbers an error names.
+_SHOWN: Final = 10
 _PAUSES: Final = (0.02, 0.05, 0.1, 0.25)
 
 
@@ -130,8 +132,8 @@ def _take_success(backup: Backup, report: Report, backend: StorageBackend) -> bo
         parts = []
     if not parts:
         return _take_finished(backup, report, backend)
-    problem = _mismatch(backup, report, parts)
-    if problem:
+    problem = next(_differences(backup, report, parts), None)
+    if problem is not None:
         return _refuse_unless_overtaken(backup, problem)
     recorded = backup.record_success(
         checksum=report.checksum,
@@ -192,29 +194,29 @@ def _refuse_unless_overtaken(backup: Backup, problem: str) -> bool:
     raise ReportRefused(problem)
 
 
-def _mismatch(backup: Backup, report: Report, parts: Sequence[StoredPart]) -> str:
-    """What differs between the report, the announcement and the store; empty if nothing."""
+def _differences(backup: Backup, report: Report, parts: Sequence[StoredPart]) -> Iterator[str]:
+    """What differs between the report, the announcement and the store."""
     stored_size = sum(part.size for part in parts)
     expected = ceil_div(backup.upload_size or 0, backup.part_size or 1)
     numbers = [part.number for part in parts]
     if numbers != list(range(1, expected + 1)):
-        return f"parts: {expected} were announced, the store holds {_in_words(numbers)}."
+        yield f"parts: {expected} were announced, the store holds {_in_words(numbers)}."
     if report.size != backup.upload_size:
-        return f"size: {report.size} is reported, {backup.upload_size} was announced."
+        yield f"size: {report.size} is reported, {backup.upload_size} was announced."
     if report.size != stored_size:
-        return f"size: {report.size} is reported, the store holds {stored_size}."
+        yield f"size: {report.size} is reported, the store holds {stored_size}."
     if not report.parts:
-        return ""
+        return
     if len(report.parts) != len(parts):
-        return f"parts: {len(report.parts)} are reported, the store holds {len(parts)}."
-    for said, held in zip(sorted(report.parts, key=lambda p: p.number), parts, strict=True):
-        if said.number != held.number:
-            return f"parts: part {held.number} is in the store and not in the report."
-        if said.etag and bare_etag(said.etag) != bare_etag(held.etag):
-            return f"parts: the etag of part {held.number} is not the store's."
-    return ""
+        yield f"parts: {len(report.parts)} are reported, the store holds {len(parts)}."
+    said = {part.number: bare_etag(part.etag) for part in report.parts}
+    for part in parts:
+        if part.number not in said:
+            yield f"parts: part {part.number} is in the store and not in the report."
+        elif said[part.number] not in {"", bare_etag(part.etag)}:
+            yield f"parts: the etag of part {part.number} is not the store's."
 
 
 def _in_words(numbers: Sequence[int]) -> str:
-    shown = ", ".join(str(number) for number in numbers[:10])
-    return f"{len(numbers)} ({shown}{', …' if len(numbers) > 10 else ''})"  # noqa: PLR2004
+    shown = ", ".join(str(number) for number in numbers[:_SHOWN])
+    return f"{len(numbers)} ({shown}{', …' if len(numbers) > _SHOWN else ''})"

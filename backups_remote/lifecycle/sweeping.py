@@ -276,9 +276,7 @@ class _RowSweep:
         why = "failed before, its upload was still there"
         yield from self._abort(batch, SweepAction.UPLOAD_ABORTED, why)
 
-    def _abort(
-        self, batch: list[Backup], action: SweepAction, why: str
-    ) -> Iterator[SweepOutcome]:
+    def _abort(self, batch: list[Backup], action: SweepAction, why: str) -> Iterator[SweepOutcome]:
         if self.dry_run:
             yield from (_outcome(action, backup, why) for backup in batch)
             return

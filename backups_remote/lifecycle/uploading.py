@@ -99,4 +99,3 @@ def _ticket(backup: Backup, backend: StorageBackend, plan: PartPlan) -> UploadTi
         backup.object_key, backup.upload_id, plan.count, app_settings.url_lifespan(plan.size)
     )
     return UploadTicket(urls=urls, part_size=plan.part_size)
-

@@ -7,7 +7,6 @@ hands out and takes are the frozen values of ``backups_remote.types``; what it r
 
 from __future__ import annotations
 
-from abc import ABC
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
     from backups_remote.types import ArchiveKey, OpenUpload, StoredObject, StoredPart
 
 
-class StorageBackend(ABC):
+class StorageBackend:
     """Where the archives of one disk live."""
 
     #: Nodes upload parts straight to the store with presigned URLs, and the panel has them put

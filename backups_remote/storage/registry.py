@@ -104,7 +104,7 @@ def _import(disk: str, path: str) -> object:
 
 
 def _on_setting_changed(*, setting: str, **_kwargs: object) -> None:
-    if setting == "BACKUPS_REMOTE" or setting == "STORAGES" or setting.startswith("AWS_"):
+    if setting in {"BACKUPS_REMOTE", "STORAGES"} or setting.startswith("AWS_"):
         forget_backends()
 
 

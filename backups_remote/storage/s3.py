@@ -16,7 +16,7 @@ import posixpath
 import re
 import threading
 import uuid
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final, cast
 from urllib.parse import parse_qsl, quote, urlsplit
 
 import boto3
@@ -105,7 +105,7 @@ class S3Backend(StorageBackend):
     def __init__(self, alias: str) -> None:
         super().__init__(alias)
         try:
-            self._storage: Any = storages[alias]
+            self._storage = cast("Any", storages[alias])
         except (ImproperlyConfigured, InvalidStorageError, TypeError) as error:
             raise DiskNotConfigured(f"The disk {alias!r} cannot be set up.") from error
         location = self._storage.location.strip("/")
@@ -394,11 +394,9 @@ class _Clients:
         """The credentials as they are now: temporary ones are renewed by botocore."""
         assert self._credentials is not None  # noqa: S101 - no target without credentials
         frozen = self._credentials.get_frozen_credentials()
-        return SigningKey(frozen.access_key, frozen.secret_key, frozen.token or "")
+        return SigningKey(frozen.access_key or "", frozen.secret_key or "", frozen.token or "")
 
-    def botocore_url(
-        self, bucket: str, key: str, upload_id: str, number: int, expires: int
-    ) -> str:
+    def botocore_url(self, bucket: str, key: str, upload_id: str, number: int, expires: int) -> str:
         """One part's URL as botocore signs it."""
         return self.quick.generate_presigned_url(
             "upload_part",
