@@ -14,7 +14,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-import requests
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -90,7 +92,11 @@ def running_store(bucket: str = "backups") -> Iterator[Store]:
     ]
     with log.open("wb") as output:
         process = subprocess.Popen(
-            command, cwd=directory, stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL
+            command,
+            cwd=directory,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
         )
     try:
         _wait_for(store, process, log)
@@ -108,19 +114,26 @@ def running_store(bucket: str = "backups") -> Iterator[Store]:
 def _identities(store: Store) -> dict[str, object]:
     credentials = {"accessKey": store.access_key, "secretKey": store.secret_key}
     actions = ["Admin", "Read", "Write", "List", "Tagging"]
-    return {
-        "identities": [{"name": "panel", "credentials": [credentials], "actions": actions}]
-    }
+    return {"identities": [{"name": "panel", "credentials": [credentials], "actions": actions}]}
 
 
 def _wait_for(store: Store, process: subprocess.Popen[bytes], log: Path) -> None:
+    client = boto3.client(
+        "s3",
+        endpoint_url=store.endpoint,
+        region_name=store.region,
+        aws_access_key_id=store.access_key,
+        aws_secret_access_key=store.secret_key,
+        config=Config(s3={"addressing_style": "path"}, retries={"total_max_attempts": 1}),
+    )
     give_up = time.monotonic() + _START_TIMEOUT
-    while time.monotonic() < give_up and process.poll() is None:
-        with contextlib.suppress(requests.ConnectionError):
-            # Anonymous: 403 says that the bucket and its access rules are there.
-            if requests.get(f"{store.endpoint}/{store.bucket}", timeout=5).status_code == 403:  # noqa: PLR2004
+    with contextlib.closing(client):
+        while time.monotonic() < give_up and process.poll() is None:
+            # It answers before its access rules, and those before its bucket, are there.
+            with contextlib.suppress(BotoCoreError, ClientError):
+                client.head_bucket(Bucket=store.bucket)
                 return
-        time.sleep(0.1)
+            time.sleep(0.1)
     tail = log.read_text(encoding="utf-8", errors="replace")[-2000:]
     message = f"SeaweedFS does not answer. The end of its log:\n{tail}"
     raise RuntimeError(message)

@@ -1,0 +1,166 @@
+"""Every check, by its id."""
+
+import datetime as dt
+
+import pytest
+from django.core import checks
+from django.core.management import call_command
+
+from backups_remote import checks as ours
+from backups_remote.conf import DEFAULTS, app_settings
+from tests.conftest import S3_BACKEND
+
+
+def ids(found):
+    return [message.id for message in found]
+
+
+def found_for(settings, value):
+    settings.BACKUPS_REMOTE = value
+    return ours.check_settings(None)
+
+
+def test_the_defaults_are_good(settings):
+    assert found_for(settings, {}) == []
+    assert found_for(settings, dict(DEFAULTS)) == []
+    del settings.BACKUPS_REMOTE
+    assert ours.check_settings(None) == []
+
+
+def test_e001_settings_are_a_dict(settings):
+    assert ids(found_for(settings, ["wings"])) == ["backups_remote.E001"]
+    assert ours.check_disks(None) == []
+
+
+def test_e002_an_unknown_key_is_named(settings):
+    (error,) = found_for(settings, {"MAX_PARTSIZE": 1})
+    assert error.id == "backups_remote.E002"
+    assert "MAX_PARTSIZE" in error.msg
+    assert "MAX_PART_SIZE" in error.hint
+
+
+BAD = {
+    "DEFAULT_DISK": ("E003", ["nowhere", "staticfiles", None, 5, ["wings"]]),
+    "MAX_PART_SIZE": ("E004", [0, 5 * 1024**2 - 1, 5 * 1024**3 + 1, "128", 1e9, True, None]),
+    "MAX_PARTS": ("E005", [0, 10_001, -1, "10", None, True]),
+    "URL_LIFESPAN": ("E006", [0, -1, 604_801, dt.timedelta(days=8), "1h", float("inf"), True]),
+    "STALE_AFTER": ("E007", [-1, "6h", None, float("nan"), False]),
+    "REPORT_REPLAY_WINDOW": ("E008", [-1, "60", None, True]),
+    "MAX_CONCURRENT_UPLOADS": ("E009", [0, -1, "4", True, 1.5]),
+    "AUTHENTICATION_CLASSES": ("E010", [[], "x.Y", ["no.such.Class"], ["builtins.dict"], [None]]),
+    "BACKENDS": ("E011", [[], {"s3": "no.such.Backend"}, {"s3": "builtins.dict"}, None]),
+    "RECOVER_UPLOADS": ("E012", [None, 1, "yes"]),
+}
+CASES = [(key, number, value) for key, (number, values) in BAD.items() for value in values]
+
+
+@pytest.mark.parametrize(("key", "number", "value"), CASES)
+def test_a_bad_value_is_an_error_with_its_id_and_a_hint(settings, key, number, value):
+    (error,) = found_for(settings, {key: value})
+    assert error.id == f"backups_remote.{number}"
+    assert key in error.msg
+    assert error.hint
+
+
+def test_every_setting_has_a_check():
+    assert ours._RULES.keys() == DEFAULTS.keys() == BAD.keys()
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("MAX_PART_SIZE", 5 * 1024**2),
+        ("URL_LIFESPAN", 3600),
+        ("URL_LIFESPAN", dt.timedelta(days=7)),
+        ("STALE_AFTER", 0),
+        ("REPORT_REPLAY_WINDOW", dt.timedelta(minutes=5)),
+        ("MAX_CONCURRENT_UPLOADS", 8),
+        ("BACKENDS", {"wings": "backups_remote.testing.MemoryBackend"}),
+    ],
+)
+def test_a_good_value_passes(settings, key, value):
+    assert found_for(settings, {key: value}) == []
+
+
+def test_a_default_disk_may_be_one_of_the_backends(settings):
+    backends = {"memory": "backups_remote.testing.MemoryBackend"}
+    assert found_for(settings, {"DEFAULT_DISK": "memory", "BACKENDS": backends}) == []
+
+
+def with_disk(settings, **options):
+    settings.STORAGES = {
+        **settings.STORAGES,
+        "s3": {"BACKEND": S3_BACKEND, "OPTIONS": options},
+    }
+
+
+def test_e100_a_disk_that_cannot_be_built(settings):
+    with_disk(settings, bucket_name="b", no_such_option=1)
+    assert ids(ours.check_disks(None)) == ["backups_remote.E100"]
+
+
+def test_e101_a_disk_names_a_bucket(settings):
+    with_disk(settings)
+    assert ids(ours.check_disks(None)) == ["backups_remote.E101"]
+
+
+def test_e102_nodes_cannot_send_a_customers_key(settings):
+    with_disk(settings, bucket_name="b", object_parameters={"SSECustomerAlgorithm": "AES256"})
+    assert ids(ours.check_disks(None)) == ["backups_remote.E102"]
+
+
+def test_e103_a_store_that_does_not_answer_shows_under_deploy(settings, store):
+    with_disk(settings, **{**store.storage_options, "endpoint_url": "http://127.0.0.1:1"})
+    assert ours.check_disks(None) == []
+    (error,) = ours.check_connections(None)
+    assert error.id == "backups_remote.E103"
+    assert store.secret_key not in error.msg
+
+
+def test_a_store_that_answers_is_in_order(settings, disk):
+    assert ours.check_connections(None) == []
+
+
+def test_a_plain_check_touches_no_network(settings, monkeypatch, disk):
+    import socket
+
+    def refuse(*args, **kwargs):
+        raise AssertionError("a socket was opened")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    checks.run_checks()
+
+
+def test_w001_daemons_must_not_be_redirected(settings):
+    settings.SECURE_SSL_REDIRECT = True
+    (warning,) = ours.check_redirect(None)
+    assert warning.id == "backups_remote.W001"
+    settings.SECURE_REDIRECT_EXEMPT = [r"^api/remote/"]
+    assert ours.check_redirect(None) == []
+
+
+def test_the_checks_are_registered(settings, capsys):
+    settings.BACKUPS_REMOTE = {"TYPO": 1}
+    with pytest.raises(Exception, match=r"backups_remote\.E002"):
+        call_command("check")
+
+
+def test_settings_are_read_at_every_access(settings):
+    settings.BACKUPS_REMOTE = {"MAX_PARTS": 7}
+    assert app_settings.max_parts == 7
+    settings.BACKUPS_REMOTE = {"MAX_PARTS": 8}
+    assert app_settings.max_parts == 8
+
+
+def test_urls_live_longer_for_larger_archives_within_bounds():
+    hour, week = dt.timedelta(hours=1), dt.timedelta(days=7)
+    lifespans = [app_settings.url_lifespan(size) for size in (0, 1, 1024**3, 1024**4, 1024**5)]
+    assert lifespans == sorted(lifespans)
+    assert lifespans[0] == hour
+    assert lifespans[2] == hour + dt.timedelta(seconds=1024)
+    assert lifespans[-1] == week
+
+
+def test_a_fixed_lifespan_holds_for_every_size(settings):
+    settings.BACKUPS_REMOTE = {"URL_LIFESPAN": 900}
+    assert app_settings.url_lifespan(1024**5) == dt.timedelta(minutes=15)
