@@ -35,6 +35,7 @@ from backups_remote.conf import (
     DEFAULTS,
     LARGEST_PART_NUMBER,
     LARGEST_PART_SIZE,
+    LONGEST_SILENCE,
     LONGEST_URL_LIFESPAN,
     MIN_PART_SIZE,
     app_settings,
@@ -151,7 +152,7 @@ def _is_int(value: Any, low: int, high: float = float("inf")) -> bool:
     return type(value) is int and low <= value <= high
 
 
-def _is_duration(value: Any, *, low: float = 0, high: dt.timedelta = dt.timedelta.max) -> bool:
+def _is_duration(value: Any, *, low: float = 0, high: dt.timedelta = LONGEST_SILENCE) -> bool:
     if isinstance(value, bool) or not isinstance(value, int | float | dt.timedelta):
         return False
     try:
@@ -192,7 +193,7 @@ _RULES: Final[dict[str, tuple[int, Callable[[Any], bool], str]]] = {
         lambda value: value is None or _is_duration(value, low=1, high=LONGEST_URL_LIFESPAN),
         "Use a timedelta (or seconds) of at most 7 days, or None to let it grow with the size.",
     ),
-    "STALE_AFTER": (7, _is_duration, "Use a timedelta (or seconds)."),
+    "STALE_AFTER": (7, _is_duration, "Use a timedelta (or seconds) of at most ten years."),
     "REPORT_REPLAY_WINDOW": (8, _is_duration, "Use a timedelta (or seconds); 0 turns it off."),
     "MAX_CONCURRENT_UPLOADS": (
         9,

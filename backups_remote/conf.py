@@ -25,6 +25,8 @@ WINGS_DISK: Final = "wings"
 SHORTEST_URL_LIFESPAN: Final = dt.timedelta(hours=1)
 #: SigV4 refuses a longer one.
 LONGEST_URL_LIFESPAN: Final = dt.timedelta(days=7)
+#: No panel waits longer for a node; it keeps date arithmetic within the calendar.
+LONGEST_SILENCE: Final = dt.timedelta(days=3650)
 #: The slowest upload that a growing lifespan still leaves time for, in bytes a second.
 SLOWEST_UPLOAD: Final = MIB
 

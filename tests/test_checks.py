@@ -10,6 +10,8 @@ from backups_remote import checks as ours
 from backups_remote.conf import DEFAULTS, app_settings
 from tests.conftest import S3_BACKEND
 
+pytestmark = pytest.mark.once
+
 
 def ids(found):
     return [message.id for message in found]
@@ -44,7 +46,7 @@ BAD = {
     "MAX_PART_SIZE": ("E004", [0, 5 * 1024**2 - 1, 5 * 1024**3 + 1, "128", 1e9, True, None]),
     "MAX_PARTS": ("E005", [0, 10_001, -1, "10", None, True]),
     "URL_LIFESPAN": ("E006", [0, -1, 604_801, dt.timedelta(days=8), "1h", float("inf"), True]),
-    "STALE_AFTER": ("E007", [-1, "6h", None, float("nan"), False]),
+    "STALE_AFTER": ("E007", [-1, dt.timedelta.max, "6h", None, float("nan"), False]),
     "REPORT_REPLAY_WINDOW": ("E008", [-1, "60", None, True]),
     "MAX_CONCURRENT_UPLOADS": ("E009", [0, -1, "4", True, 1.5]),
     "AUTHENTICATION_CLASSES": ("E010", [[], "x.Y", ["no.such.Class"], ["builtins.dict"], [None]]),

@@ -7,6 +7,8 @@ from hypothesis import strategies as st
 from backups_remote.conf import LARGEST_PART_SIZE, MIN_PART_SIZE
 from backups_remote.storage import bare_etag, plan_parts
 
+pytestmark = pytest.mark.once
+
 MIB = 1024**2
 GIB = 1024**3
 

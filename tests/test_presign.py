@@ -15,6 +15,8 @@ from backups_remote.storage.presign import SigningKey, presign_part_urls
 from backups_remote.storage.s3 import S3Backend
 from tests.conftest import S3_BACKEND
 
+pytestmark = pytest.mark.once
+
 KEYS = {"access_key": "AKIDEXAMPLE", "secret_key": "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"}
 ACCESS_POINT = "arn:aws:s3:eu-west-1:123456789012:accesspoint/backups"
 

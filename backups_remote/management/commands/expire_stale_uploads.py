@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from django.core.management.base import BaseCommand, CommandError
 
 from backups_remote import lifecycle
+from backups_remote.conf import LONGEST_SILENCE
 from backups_remote.types import SweepAction
 
 if TYPE_CHECKING:
@@ -27,9 +28,12 @@ def duration(text: str) -> dt.timedelta:
     if match is None:
         raise CommandError(f"--older-than: {text!r} is not a duration such as 6h, 30m or 0s.")
     try:
-        return dt.timedelta(**{_UNITS[match[2]]: int(match[1])})
+        age = dt.timedelta(**{_UNITS[match[2]]: int(match[1])})
     except OverflowError:
-        raise CommandError(f"--older-than: {text!r} is too long.") from None
+        age = dt.timedelta.max
+    if age > LONGEST_SILENCE:
+        raise CommandError(f"--older-than: {text!r} is more than {LONGEST_SILENCE.days} days.")
+    return age
 
 
 class Command(BaseCommand):

@@ -1,0 +1,312 @@
+"""The S3 backend against a real store, and what it makes of a store's errors."""
+
+import datetime as dt
+import os
+import uuid
+
+import pytest
+import requests
+from botocore import exceptions as boto
+from botocore.exceptions import ClientError
+
+from backups_remote import storage
+from backups_remote.exceptions import (
+    DiskNotConfigured,
+    StorageUnavailable,
+    UploadNotFound,
+    UploadRejected,
+)
+from backups_remote.storage import s3 as s3_module
+from backups_remote.storage.s3 import S3Backend, translated_errors
+from backups_remote.types import ArchiveKey
+
+MIB = 1024**2
+HOUR = dt.timedelta(hours=1)
+
+
+@pytest.fixture
+def backend(disk):
+    return storage.get_backend(disk)
+
+
+@pytest.fixture
+def key(backend):
+    return backend.object_key(uuid.uuid4(), uuid.uuid4())
+
+
+def put_parts(backend, key, upload_id, *bodies):
+    urls = backend.presign_parts(key, upload_id, len(bodies), HOUR)
+    for url, body in zip(urls, bodies, strict=True):
+        assert requests.put(url, data=body, timeout=30).status_code == 200
+
+
+def test_parts_become_an_object_that_proves_itself(backend, key):
+    bodies = os.urandom(5 * MIB), os.urandom(5 * MIB), b"the rest"
+    upload_id = backend.create_upload(key, "the mark")
+    assert backend.stat(key) is None
+    put_parts(backend, key, upload_id, *bodies)
+    parts = backend.list_parts(key, upload_id)
+    assert [(part.number, part.size) for part in parts] == [(1, 5 * MIB), (2, 5 * MIB), (3, 8)]
+    etag = backend.complete_upload(key, upload_id, [part.etag for part in parts])
+    found = backend.stat(key)
+    assert (found.size, found.mark) == (10 * MIB + 8, "the mark")
+    assert found.content_type == "application/x-gzip"
+    assert found.etag == etag == backend.etag_of([part.etag for part in parts])
+
+
+def test_a_link_forces_type_and_name(backend, key):
+    upload_id = backend.create_upload(key, "m")
+    put_parts(backend, key, upload_id, b"archive")
+    backend.complete_upload(key, upload_id, [p.etag for p in backend.list_parts(key, upload_id)])
+    link = backend.download_url(key, version_id="", filename="a.tar.gz", lifespan=HOUR)
+    answer = requests.get(link, timeout=30)
+    assert answer.content == b"archive"
+    assert answer.headers["Content-Type"] == "application/x-gzip"
+    assert answer.headers["Content-Disposition"] == 'attachment; filename="a.tar.gz"'
+
+
+def test_a_url_is_good_for_its_part_alone_and_expires(backend, key):
+    upload_id = backend.create_upload(key, "m")
+    (url,) = backend.presign_parts(key, upload_id, 1, dt.timedelta(seconds=1))
+    tampered = url.replace("partNumber=1", "partNumber=2")
+    assert requests.put(tampered, data=b"x", timeout=30).status_code == 403
+    assert requests.put(url[:-1] + ("0" if url[-1] != "0" else "1"), timeout=30).status_code == 403
+    import time
+
+    time.sleep(2.1)
+    assert requests.put(url, data=b"x", timeout=30).status_code == 403
+
+
+def test_wrong_parts_are_rejected(backend, key):
+    upload_id = backend.create_upload(key, "m")
+    put_parts(backend, key, upload_id, b"x")
+    with pytest.raises(UploadRejected, match="InvalidPart"):
+        backend.complete_upload(key, upload_id, ['"00000000000000000000000000000000"'])
+    assert len(backend.list_parts(key, upload_id)) == 1
+
+
+def test_an_upload_that_is_gone_counts_as_aborted(backend, key):
+    upload_id = backend.create_upload(key, "m")
+    backend.abort_upload(key, upload_id)
+    backend.abort_upload(key, upload_id)
+    with pytest.raises(UploadNotFound):
+        backend.list_parts(key, upload_id)
+
+
+def test_an_object_that_is_gone_counts_as_deleted(backend, key):
+    backend.delete(key, version_id="")
+    backend.delete(key, version_id="")
+
+
+def test_a_versioned_bucket_loses_that_very_version(settings, store, s3, location):
+    bucket = f"versions-{uuid.uuid4().hex[:8]}"
+    s3.create_bucket(Bucket=bucket)
+    s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+    settings.STORAGES = {
+        **settings.STORAGES,
+        "versioned": {
+            "BACKEND": "storages.backends.s3.S3Storage",
+            "OPTIONS": {**store.storage_options, "bucket_name": bucket},
+        },
+    }
+    backend = storage.get_backend("versioned")
+    key = backend.object_key(uuid.uuid4(), uuid.uuid4())
+    upload_id = backend.create_upload(key, "m")
+    put_parts(backend, key, upload_id, b"archive")
+    backend.complete_upload(key, upload_id, [p.etag for p in backend.list_parts(key, upload_id)])
+    version = backend.stat(key).version_id
+    assert version
+    backend.delete(key, version_id=version)
+    left = s3.list_object_versions(Bucket=bucket)
+    assert left.get("Versions", []) == []
+    assert left.get("DeleteMarkers", []) == []
+
+
+def test_keys_are_under_the_location_and_read_back(backend, location):
+    server, backup = uuid.uuid4(), uuid.uuid4()
+    key = backend.object_key(server, backup)
+    assert key == f"{location}/{server}/{backup}.tar.gz"
+    assert backend.parse_key(key) == ArchiveKey(server, backup)
+
+
+@pytest.mark.parametrize(
+    "foreign",
+    ["media/a.png", "{0}/{0}.tar.gz", "L/{0}/{0}.tar", "L/x/{0}/{0}.tar.gz", "L/{0}/{0}.tar.gz\n"],
+)
+def test_foreign_keys_are_not_ours(backend, location, foreign):
+    assert backend.parse_key(foreign.format(uuid.uuid4()).replace("L/", f"{location}/")) is None
+
+
+def test_every_open_upload_is_listed_and_no_other_prefixs(backend, s3, store, location):
+    ids = {backend.create_upload(backend.object_key(uuid.uuid4(), uuid.uuid4()), "m") for _ in "12"}
+    other = f"{location}-other/k"
+    s3.create_multipart_upload(Bucket=store.bucket, Key=other)
+    assert {upload.upload_id for upload in backend.open_uploads()} == ids
+
+
+def test_lists_are_read_to_their_last_page(backend, key):
+    """Pages of a thousand are expensive to fill: the client is made to ask for small ones."""
+    ids = {
+        backend.create_upload(backend.object_key(uuid.uuid4(), uuid.uuid4()), "m") for _ in "123"
+    }
+    upload_id = backend.create_upload(key, "m")
+    put_parts(backend, key, upload_id, *[bytes([n]) for n in range(5)])
+
+    def small_pages(params, **_):
+        params["MaxUploads" if "UploadId" not in params else "MaxParts"] = 2
+
+    events = backend._client.meta.events
+    for operation in ("ListParts", "ListMultipartUploads"):
+        events.register(f"provide-client-params.s3.{operation}", small_pages)
+    assert [part.number for part in backend.list_parts(key, upload_id)] == [1, 2, 3, 4, 5]
+    assert {upload.upload_id for upload in backend.open_uploads()} == ids | {upload_id}
+
+
+def test_object_parameters_and_metadata_of_the_alias_are_kept(settings, store, s3, location):
+    settings.STORAGES = {
+        **settings.STORAGES,
+        "s3": {
+            "BACKEND": "storages.backends.s3.S3Storage",
+            "OPTIONS": {
+                **store.storage_options,
+                "location": location,
+                "default_acl": "private",
+                "object_parameters": {
+                    "StorageClass": "STANDARD_IA",
+                    "CacheControl": "no-store",
+                    "ContentType": "text/plain",
+                    "ChecksumAlgorithm": "CRC32",
+                    "NoSuchParameter": 1,
+                    "Metadata": {"panel": "eu"},
+                },
+            },
+        },
+    }
+    backend = storage.get_backend("s3")
+    sent = backend._object_parameters("key", "the mark")
+    assert sent == {
+        "ACL": "private",
+        "StorageClass": "STANDARD_IA",
+        "CacheControl": "no-store",
+        "Metadata": {"panel": "eu", "backup-mark": "the mark"},
+    }
+    key = backend.object_key(uuid.uuid4(), uuid.uuid4())
+    upload_id = backend.create_upload(key, "the mark")
+    put_parts(backend, key, upload_id, b"x")
+    backend.complete_upload(key, upload_id, [p.etag for p in backend.list_parts(key, upload_id)])
+    head = s3.head_object(Bucket=store.bucket, Key=key)
+    assert head["Metadata"] == {"panel": "eu", "backup-mark": "the mark"}
+    assert head["ContentType"] == "application/x-gzip"
+    assert head["CacheControl"] == "no-store"
+
+
+# Errors
+
+
+def client_error(code, status=400):
+    answer = {"Error": {"Code": code, "Message": "https://u?X-Amz-Signature=secret"}}
+    return ClientError({**answer, "ResponseMetadata": {"HTTPStatusCode": status}}, "Operation")
+
+
+@pytest.mark.parametrize(("code", "kind"), list(s3_module.ERROR_CODES.items()))
+def test_a_known_code_has_its_error(code, kind):
+    with pytest.raises(kind, match=code), translated_errors("a test"):
+        raise client_error(code)
+
+
+@pytest.mark.parametrize(
+    "code", ["AccessDenied", "403", "SlowDown", "InternalError", "NoSuchBucket"]
+)
+def test_any_other_code_says_that_the_store_cannot_be_used(code):
+    with pytest.raises(StorageUnavailable, match=code) as caught, translated_errors("a test"):
+        raise client_error(code)
+    assert "Signature" not in str(caught.value)
+    assert isinstance(caught.value.__cause__, ClientError)
+
+
+def every_boto_error():
+    for name, kind in vars(boto).items():
+        if isinstance(kind, type) and issubclass(kind, boto.BotoCoreError | boto.HTTPClientError):
+            yield name, kind
+
+
+@pytest.mark.parametrize(("name", "kind"), list(every_boto_error()))
+def test_no_error_of_boto_gets_through(name, kind):
+    error = kind.__new__(kind)
+    with pytest.raises(StorageUnavailable), translated_errors("a test"):
+        raise error
+
+
+def test_a_refused_look_is_not_an_absent_object(settings, store, disk, location):
+    options = {**store.storage_options, "location": location, "secret_key": "wrong"}
+    settings.STORAGES = {
+        **settings.STORAGES,
+        "s3": {"BACKEND": "storages.backends.s3.S3Storage", "OPTIONS": options},
+    }
+    with pytest.raises(StorageUnavailable, match="403"):
+        storage.get_backend("s3").stat("key")
+
+
+# Which backend serves which disk
+
+
+def test_the_word_wings_is_the_nodes_own_disk():
+    assert not storage.get_backend("wings").presigned_uploads
+
+
+@pytest.mark.parametrize("disk", ["nowhere", "staticfiles"])
+def test_a_disk_that_nobody_serves_is_not_configured(disk):
+    with pytest.raises(DiskNotConfigured, match=disk):
+        storage.get_backend(disk)
+
+
+def test_backends_are_built_once_and_follow_the_settings(settings, disk):
+    first = storage.get_backend(disk)
+    assert storage.get_backend(disk) is first
+    settings.STORAGES = dict(settings.STORAGES)
+    assert storage.get_backend(disk) is not first
+
+
+class OtherStorage:
+    """A Django storage class of another project."""
+
+
+class ChildOfOther(OtherStorage):
+    """And one built on it."""
+
+
+def test_a_registration_serves_a_storage_class_and_its_children(settings, monkeypatch):
+    from backups_remote.storage import registry
+
+    monkeypatch.setattr(registry, "_kinds", dict(registry._kinds))
+    storage.register_backend(f"{__name__}.OtherStorage", "backups_remote.testing.MemoryBackend")
+    settings.STORAGES = {
+        **settings.STORAGES,
+        "other": {"BACKEND": f"{__name__}.ChildOfOther"},
+    }
+    assert type(storage.get_backend("other")).__name__ == "MemoryBackend"
+    assert "other" in storage.configured_disks()
+
+
+def test_a_dotted_path_serves_a_disk(settings):
+    settings.BACKUPS_REMOTE = {"BACKENDS": {"ram": "backups_remote.testing.MemoryBackend"}}
+    assert repr(storage.get_backend("ram")) == "<MemoryBackend 'ram'>"
+
+
+def test_a_fork_shares_no_client_with_its_parent(disk):
+    before = storage.get_backend(disk)
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.write(writer, b"other" if storage.get_backend(disk) is not before else b"same")
+        os._exit(0)
+    os.waitpid(child, 0)
+    assert os.read(reader, 10) == b"other"
+    os.close(reader)
+    os.close(writer)
+    assert storage.get_backend(disk) is before
+
+
+def test_a_backend_shows_no_secret(backend, store):
+    assert store.secret_key not in repr(backend)
+    assert isinstance(backend, S3Backend)

@@ -1,0 +1,175 @@
+"""The store in memory that projects test with: the whole life of a backup on it."""
+
+import pytest
+
+from backups_remote import lifecycle, signals
+from backups_remote.exceptions import (
+    BackupConflict,
+    BackupLimitReached,
+    BackupLocked,
+    ReportRefused,
+    RestoreRefused,
+)
+from backups_remote.models import Backup
+from backups_remote.testing import MemoryBackend
+from backups_remote.types import Report, ReportedPart
+from tests.factories import ServerFactory
+
+pytestmark = pytest.mark.django_db
+
+ARCHIVE = b"archive"
+REPORT = Report(successful=True, checksum="sha1:abc", size=len(ARCHIVE))
+
+
+@pytest.fixture(autouse=True)
+def memory(settings):
+    settings.BACKUPS_REMOTE = {
+        "DEFAULT_DISK": "memory",
+        "BACKENDS": {"memory": "backups_remote.testing.MemoryBackend"},
+    }
+    yield
+    MemoryBackend.clear()
+
+
+@pytest.fixture
+def heard():
+    """The signals sent, by name."""
+    names = []
+    receivers = []
+    for name in ("backup_completed", "backup_failed", "restore_reported"):
+
+        def receive(*, _name=name, **_):
+            names.append(_name)
+
+        getattr(signals, name).connect(receive)
+        receivers.append((name, receive))
+    yield names
+    for name, receive in receivers:
+        getattr(signals, name).disconnect(receive)
+
+
+def uploaded(**fields):
+    backup = lifecycle.start_backup(ServerFactory(), **fields)
+    ticket = lifecycle.request_upload(backup, len(ARCHIVE))
+    MemoryBackend.put_part(ticket.urls[0], ARCHIVE)
+    return backup
+
+
+def completed(**fields):
+    backup = uploaded(**fields)
+    lifecycle.record_report(backup, REPORT)
+    return backup
+
+
+def test_a_backup_is_completed_restored_and_deleted(heard, django_capture_on_commit_callbacks):
+    with django_capture_on_commit_callbacks(execute=True):
+        backup = completed(name="nightly", ignored_files=["*.log"])
+    assert heard == ["backup_completed"]
+    assert backup.state is Backup.State.COMPLETED
+    assert lifecycle.start_restore(backup) == f"memory://{backup.object_key}"
+    assert backup.server.status == "restoring_backup"
+    with django_capture_on_commit_callbacks(execute=True):
+        lifecycle.record_restore(backup, successful=True)
+    assert backup.server.status is None
+    assert heard[1:] == ["restore_reported"]
+    lifecycle.delete_backup(backup)
+    assert not Backup.objects.exists()
+    assert MemoryBackend.objects == {}
+
+
+def test_a_wrong_part_list_is_refused_and_the_right_one_taken():
+    backup = uploaded()
+    wrong = Report(True, "sha1:abc", len(ARCHIVE), (ReportedPart(1, "00"),))
+    with pytest.raises(ReportRefused, match="etag of part 1"):
+        lifecycle.record_report(backup, wrong)
+    lifecycle.record_report(backup, REPORT)
+    assert backup.is_successful
+
+
+def test_the_limit_counts_what_is_whole_or_under_way():
+    server = ServerFactory(backup_limit=2)
+    first = lifecycle.start_backup(server)
+    lifecycle.start_backup(server)
+    with pytest.raises(BackupLimitReached):
+        lifecycle.start_backup(server)
+    lifecycle.record_report(first, Report(successful=False))
+    lifecycle.start_backup(server)
+
+
+def test_no_limit_is_no_limit():
+    server = ServerFactory(backup_limit=None)
+    for _ in range(3):
+        lifecycle.start_backup(server)
+
+
+def test_a_missing_archive_is_not_restored():
+    backup = completed()
+    MemoryBackend.objects.clear()
+    with pytest.raises(RestoreRefused, match="not in the store"):
+        lifecycle.start_restore(backup)
+    backup.server.refresh_from_db()
+    assert backup.server.status is None
+
+
+def test_an_archive_of_another_size_is_not_restored():
+    backup = completed()
+    MemoryBackend.objects[backup.object_key].body += b"!"
+    with pytest.raises(RestoreRefused, match="8 bytes instead of 7"):
+        lifecycle.start_restore(backup)
+
+
+def test_an_archive_of_another_upload_is_not_restored():
+    backup = completed()
+    MemoryBackend.objects[backup.object_key].mark = "another"
+    with pytest.raises(RestoreRefused, match="not this backup's"):
+        lifecycle.start_restore(backup)
+
+
+def test_only_a_completed_backup_is_restored():
+    backup = uploaded()
+    with pytest.raises(RestoreRefused, match="completed"):
+        lifecycle.start_restore(backup)
+    lifecycle.record_report(backup, Report(successful=False))
+    with pytest.raises(RestoreRefused, match="completed"):
+        lifecycle.start_restore(backup)
+
+
+def test_a_busy_server_is_not_restored_onto():
+    backup = completed()
+    backup.server.status = "suspended"
+    backup.server.save()
+    with pytest.raises(RestoreRefused, match="busy"):
+        lifecycle.start_restore(backup)
+
+
+def test_a_restore_can_be_called_off():
+    backup = completed()
+    lifecycle.start_restore(backup)
+    lifecycle.cancel_restore(backup)
+    backup.server.refresh_from_db()
+    assert backup.server.status is None
+
+
+def test_a_locked_or_unfinished_backup_is_not_deleted():
+    backup = uploaded()
+    with pytest.raises(BackupConflict, match="not ended"):
+        lifecycle.delete_backup(backup)
+    lifecycle.record_report(backup, REPORT)
+    assert lifecycle.lock_backup(backup)
+    assert not lifecycle.lock_backup(backup)
+    with pytest.raises(BackupLocked):
+        lifecycle.delete_backup(backup)
+    assert lifecycle.unlock_backup(backup)
+    lifecycle.delete_backup(backup)
+
+
+def test_a_whole_silent_upload_is_recovered_unless_told_otherwise():
+    backup, other = uploaded(), uploaded()
+    outcomes = list(lifecycle.expire(Backup.objects.filter(pk=backup.pk)))
+    assert [outcome.action for outcome in outcomes] == ["recovered"]
+    backup.refresh_from_db()
+    assert (backup.state, backup.is_recovered) == (Backup.State.COMPLETED, True)
+    assert (backup.checksum, backup.size) == ("", len(ARCHIVE))
+    outcomes = list(lifecycle.expire(Backup.objects.filter(pk=other.pk), recover=False))
+    assert [outcome.action for outcome in outcomes] == ["failed"]
+    assert MemoryBackend.uploads == {}
