@@ -22,6 +22,7 @@ from urllib.parse import parse_qsl, quote, urlsplit
 import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
+from botocore.parsers import ResponseParserError
 from django.core import checks
 from django.core.exceptions import ImproperlyConfigured
 from django.core.files.storage import InvalidStorageError, storages
@@ -78,6 +79,17 @@ ERROR_CODES: Final[dict[str, type[StorageError]]] = {
 }
 _GONE: Final = frozenset({"404", "NoSuchKey", "NotFound", "NoSuchVersion"})
 
+#: What boto raises without a code of the store's, and what reading an answer raises that is not
+#: the document it should be (a proxy's empty 200: a KeyError).
+_UNCLEAR: Final = (
+    BotoCoreError,
+    HTTPClientError,
+    ResponseParserError,
+    OSError,
+    KeyError,
+    ValueError,
+)
+
 
 @contextlib.contextmanager
 def translated_errors(doing: str) -> Iterator[None]:
@@ -91,7 +103,7 @@ def translated_errors(doing: str) -> Iterator[None]:
         code = str(error.response.get("Error", {}).get("Code", "unknown"))
         kind = ERROR_CODES.get(code, StorageUnavailable)
         raise kind(f"The store answered {code} to {doing}.") from error
-    except (BotoCoreError, HTTPClientError, OSError, ValueError) as error:
+    except _UNCLEAR as error:
         name = type(error).__name__
         raise StorageUnavailable(f"The store gave no clear answer to {doing} ({name}).") from error
 
@@ -208,16 +220,21 @@ class S3Backend(StorageBackend):
             pages = self._client.get_paginator("list_parts").paginate(
                 Bucket=self._bucket, Key=key, UploadId=upload_id
             )
-            parts = [
-                StoredPart(
-                    number=part["PartNumber"],
-                    etag=part["ETag"],
-                    size=part["Size"],
-                    uploaded_at=part["LastModified"],
-                )
-                for page in pages
-                for part in page.get("Parts", ())
-            ]
+            parts = []
+            for page in pages:
+                if "UploadId" not in page:
+                    # Every store repeats it. Without, this is no list: never read it as an
+                    # empty one, which says that the upload has nothing to lose.
+                    raise StorageUnavailable("The store's list of parts is not one.")
+                parts += [
+                    StoredPart(
+                        number=part["PartNumber"],
+                        etag=part["ETag"],
+                        size=part["Size"],
+                        uploaded_at=part["LastModified"],
+                    )
+                    for part in page.get("Parts", ())
+                ]
         return sorted(parts, key=lambda part: part.number)
 
     def complete_upload(self, key: str, upload_id: str, etags: Sequence[str]) -> str:
