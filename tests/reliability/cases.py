@@ -1,0 +1,226 @@
+"""The scenarios of the crash matrix, the faults, and how a case is played."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from backups_remote.models import Backup
+from tests.daemon import success
+from tests.reliability.proxy import Fault
+from tests.reliability.world import PersistentNode, parts_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+#: What can go wrong with one call to the store. "first" faults answer without forwarding, "late"
+#: ones after it.
+FAULTS = {
+    "answer dropped": Fault("", answer="drop"),
+    "connection reset": Fault("", forward=False, answer="reset"),
+    "slow": Fault("", before=0.2, after=0.2),
+    "500 first": Fault("", forward=False, answer=(500, "InternalError")),
+    "500 late": Fault("", answer=(500, "InternalError")),
+    "503 first": Fault("", forward=False, answer=(503, "SlowDown")),
+    "403 first": Fault("", forward=False, answer=(403, "AccessDenied")),
+    "answer truncated": Fault("", answer="truncate"),
+    "document cut": Fault("", answer="cut"),
+    "200 with an error first": Fault("", forward=False, answer=(200, "InternalError")),
+    "200 with an error late": Fault("", answer=(200, "InternalError")),
+    "200 and empty first": Fault("", forward=False, answer="empty"),
+    "200 and empty late": Fault("", answer="empty"),
+    "NoSuchUpload late": Fault("", answer=(404, "NoSuchUpload")),
+    "in progress": Fault("", forward=False, answer=(409, "OperationAborted")),
+}
+#: Store calls as the panel's code names them, and as the proxy does.
+OPERATIONS = {
+    "store.create_upload": "create",
+    "store.list_parts": "list_parts",
+    "store.complete_upload": "complete",
+    "store.abort_upload": "abort",
+    "store.stat": "head",
+    "store.open_uploads": "list_uploads",
+    "store.delete": "delete",
+}
+#: boto repeats a call that failed, our own Complete excepted: a fault lasts that long.
+ATTEMPTS = {"complete": 1}
+
+
+def possible(fault, operation):
+    """Whether a store can answer so. A store that lies outright cannot be seen through."""
+    if fault == "NoSuchUpload late":
+        return operation in {"complete", "abort"}
+    if operation in {"head", "abort", "delete"} and fault in {"answer truncated", "document cut"}:
+        return False  # their answers have no body
+    if operation == "head" and fault.startswith("200 with an error"):
+        return False
+    # It says that the object is deleted, and it is not.
+    return not (operation == "delete" and fault == "200 and empty first")
+
+
+def store_steps(steps):
+    """(operation, occurrence) of every store call among ``steps``."""
+    seen: Counter[str] = Counter()
+    for step in steps:
+        if step in OPERATIONS:
+            seen[OPERATIONS[step]] += 1
+            yield OPERATIONS[step], seen[OPERATIONS[step]]
+
+
+@dataclass
+class Stage:
+    """Where a case is played."""
+
+    world: Any
+    panel: Any
+    server: Any
+    disk: str
+    archive: bytes
+    bearer: str
+
+    def node(self):
+        return PersistentNode(self.panel.url, self.bearer)
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """``prepare`` a backup; ``act`` once, which goes wrong; ``retry`` if the node is still there.
+
+    ``ends`` says how the backup may end when the node is gone, and when it tries again: "whole",
+    "failed" or "deleted".
+    """
+
+    name: str
+    prepare: Callable
+    act: Callable
+    retry: Callable
+    gone: frozenset
+    retried: frozenset
+
+
+def _body(stage, backup):
+    return success(stage.archive, parts_of(backup))
+
+
+FAILURE = {"checksum": "", "checksum_type": "", "size": 0, "successful": False, "parts": None}
+
+
+def _get(backup, size, headers):
+    return lambda d: d.call("GET", f"{backup.uuid}", params={"size": size}, headers=headers)
+
+
+def _post(backup, body, headers):
+    return lambda d: d.call("POST", f"{backup.uuid}", json=body, headers=headers)
+
+
+def _delete(backup, headers):
+    return lambda d: d.call("GET", f"{backup.uuid}/delete", headers=headers)
+
+
+def _report(stage, backup, headers):
+    return _post(backup, _body(stage, backup), headers)
+
+
+WHOLE, FAILED, DELETED = frozenset({"whole"}), frozenset({"failed"}), frozenset({"deleted"})
+
+SCENARIOS = [
+    Scenario(
+        "GET",
+        lambda s: s.world.pending(s.server, s.disk),
+        lambda s, b, h: _get(b, len(s.archive), h),
+        lambda s, b, n: n.back_up(b, s.archive),
+        FAILED,
+        WHOLE,
+    ),
+    Scenario(
+        "GET with another size",
+        lambda s: s.world.uploading(s.server, s.disk, b"x" * 1000, size=len(s.archive) - 1),
+        lambda s, b, h: _get(b, len(s.archive), h),
+        lambda s, b, n: n.back_up(b, s.archive),
+        FAILED,
+        WHOLE,
+    ),
+    Scenario(
+        "success report",
+        lambda s: s.world.uploading(s.server, s.disk, s.archive),
+        _report,
+        lambda s, b, n: n.persist(_report(s, b, {})),
+        WHOLE,
+        WHOLE,
+    ),
+    Scenario(
+        "repeated report",
+        lambda s: s.world.reported(s.server, s.disk, s.archive, claimed=False),
+        _report,
+        lambda s, b, n: n.persist(_report(s, b, {})),
+        WHOLE,
+        WHOLE,
+    ),
+    Scenario(
+        "repeated report of a finished upload",
+        lambda s: s.world.reported(s.server, s.disk, s.archive, claimed=False, finished=True),
+        _report,
+        lambda s, b, n: n.persist(_report(s, b, {})),
+        WHOLE,
+        WHOLE,
+    ),
+    Scenario(
+        "first report of a finished upload",
+        lambda s: _finished(s),
+        _report,
+        lambda s, b, n: n.persist(_report(s, b, {})),
+        WHOLE,
+        WHOLE,
+    ),
+    Scenario(
+        "failure report",
+        lambda s: s.world.uploading(s.server, s.disk, s.archive, parts=1),
+        lambda s, b, h: _post(b, FAILURE, h),
+        lambda s, b, n: n.persist(_post(b, FAILURE, {})),
+        FAILED,
+        FAILED,
+    ),
+    Scenario(
+        "deletion",
+        lambda s: s.world.completed(s.server, s.disk, s.archive),
+        lambda s, b, h: _delete(b, h),
+        lambda s, b, n: n.persist(_delete(b, {})),
+        WHOLE | DELETED,
+        DELETED,
+    ),
+]
+
+
+def _finished(stage):
+    backup = stage.world.uploading(stage.server, stage.disk, stage.archive)
+    stage.world.put_together(backup)
+    return backup
+
+
+@dataclass
+class Tally:
+    """The cases so far. A lost one is one whose backup did not end as it must."""
+
+    title: str
+    tried: int = 0
+    lost: list = field(default_factory=list)
+
+    def judge(self, stage, name, backup, allowed):
+        self.tried += 1
+        wrong = stage.world.wrong_with(backup, stage.archive)
+        row = Backup.objects.filter(pk=backup.pk).first()
+        end = "deleted" if row is None else "whole" if row.is_successful else "failed"
+        if end not in allowed:
+            wrong.append(f"it ended {end}, not {' or '.join(sorted(allowed))}")
+        if wrong:
+            self.note(name, "; ".join(wrong))
+
+    def note(self, name, problem):
+        self.lost.append(f"{name}: {problem}")
+        print(f"  LOST {self.lost[-1]}", flush=True)
+
+    def close(self):
+        """Say how it went; everything that was lost, in one failure."""
+        print(f"{self.title}: {self.tried} cases tried, {len(self.lost)} lost", flush=True)
+        assert self.lost == []

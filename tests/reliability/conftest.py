@@ -1,0 +1,134 @@
+"""The world that the reliability tests share, and a panel in it."""
+
+from __future__ import annotations
+
+import os
+
+import boto3
+import pytest
+from botocore.config import Config
+
+from tests.factories import NodeFactory, ServerFactory
+from tests.reliability.panel import Commander, Panel, manage
+from tests.reliability.proxy import Proxy
+from tests.reliability.world import PART_SIZE, PersistentNode, World
+
+
+@pytest.fixture(scope="session")
+def direct_s3(store):
+    """A client that asks the store itself, past the proxy."""
+    client = boto3.client(
+        "s3",
+        endpoint_url=store.endpoint,
+        region_name=store.region,
+        aws_access_key_id=store.access_key,
+        aws_secret_access_key=store.secret_key,
+        config=Config(
+            signature_version="s3v4",
+            s3={"addressing_style": "path"},
+            request_checksum_calculation="when_required",
+            response_checksum_validation="when_required",
+            max_pool_connections=32,
+        ),
+    )
+    yield client
+    client.close()
+
+
+@pytest.fixture(scope="session")
+def shared_world(store, direct_s3, tmp_path_factory, django_db_setup):
+    with Proxy(store.endpoint) as proxy:
+        yield World(store, proxy, direct_s3, tmp_path_factory.mktemp("reliability"))
+
+
+@pytest.fixture
+def world(shared_world, transactional_db):
+    """The world, with nothing going wrong in it."""
+    shared_world.proxy.clear()
+    yield shared_world
+    shared_world.proxy.clear()
+
+
+@pytest.fixture(scope="session")
+def shared_panel(shared_world, django_db_blocker):
+    # Only the database's name is asked for.
+    with django_db_blocker.unblock():
+        site = shared_world.site()
+    with Panel(site, shared_world.scratch) as panel:
+        yield panel
+
+
+@pytest.fixture
+def panel(world, shared_panel):
+    """A running panel; tests may kill it."""
+    if shared_panel.process is None:
+        shared_panel.start()
+    return shared_panel
+
+
+@pytest.fixture
+def run(world):
+    """Runs ``manage.py`` as a real process; ``disk`` aside, as in production."""
+
+    def run_command(*arguments, **backups_remote):
+        return manage(world.site(**backups_remote), *arguments)
+
+    return run_command
+
+
+@pytest.fixture
+def sweep(run):
+    """The one run of the command that must set everything right, whatever happened before."""
+
+    def sweep_once(disk, *arguments, **backups_remote):
+        done = run(
+            "expire_stale_uploads",
+            *("--older-than", "0s", "--disk", disk),
+            *arguments,
+            **backups_remote,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    return sweep_once
+
+
+@pytest.fixture
+def commander(world):
+    """Runs many commands, each in a process of its own."""
+    with Commander(world.site()) as commanding:
+        yield commanding
+
+
+@pytest.fixture
+def disk(world):
+    """A disk for the test alone. (Not the one of tests on a panel within pytest's process.)"""
+    return world.new_disk()
+
+
+@pytest.fixture
+def node(world):
+    return NodeFactory()
+
+
+@pytest.fixture
+def server(node):
+    return ServerFactory(node=node)
+
+
+@pytest.fixture
+def wings(panel, node):
+    """The node's daemon, which tries again."""
+    return PersistentNode(panel.url, node.bearer_token)
+
+
+@pytest.fixture(scope="session")
+def archive():
+    """Two parts: 5 MiB and a bit."""
+    return os.urandom(PART_SIZE + 70_000)
+
+
+@pytest.fixture(scope="session")
+def tiny():
+    """One part."""
+    return os.urandom(40_000)

@@ -1,0 +1,327 @@
+"""Every step of every call dies or goes wrong; one run of the command sets it right.
+
+A case is a scenario, one thing that goes wrong in it (the process is killed before or after a
+step, or one call to the store is answered wrongly), and a node that tries again or is gone. Cases
+of a panel share a database and are swept together; cases of the command are swept one by one.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from backups_remote.models import Backup
+from tests.daemon import success
+from tests.reliability.cases import (
+    ATTEMPTS,
+    FAILED,
+    FAULTS,
+    SCENARIOS,
+    WHOLE,
+    Stage,
+    Tally,
+    possible,
+    store_steps,
+)
+from tests.reliability.panel import Commander
+from tests.reliability.world import parts_of
+
+NODE = ("retries", "gone")
+BY_NAME = {scenario.name: scenario for scenario in SCENARIOS}
+
+
+@pytest.fixture
+def stage(world, panel, server, node, disk, archive):
+    return Stage(world, panel, server, disk, archive, node.bearer_token)
+
+
+def steps_of(stage, scenario):
+    """What the call does when nothing goes wrong: a dry run counts."""
+    backup = scenario.prepare(stage)
+    node = stage.node()
+    status = node.attempt(scenario.act(stage, backup, {"X-Crash-At": "count"}))
+    assert status in {200, 204}, node.last.text
+    return node.last.headers["X-Steps"].split()
+
+
+def play_crash(stage, scenario, where):
+    """The panel dies in the middle of one call."""
+    backup = scenario.prepare(stage)
+    status = stage.node().attempt(scenario.act(stage, backup, {"X-Crash-At": where}))
+    return backup, status
+
+
+def finish(stage, tally, played, sweep, *, may_stay_claimed):
+    """Nodes try again or are gone; the command runs once; everything is judged."""
+    nodes = [
+        (name, scenario, backup, stage.node())
+        for name, scenario, backup, fate in played
+        if fate == NODE[0]
+    ]
+    with ThreadPoolExecutor(16) as pool:
+        ends = pool.map(lambda one: one[1].retry(stage, one[2], one[3]), nodes)
+        for (name, _, _, node), end in zip(nodes, ends, strict=True):
+            # A panel that died in the middle of settling has claimed the backup for longer than
+            # a node tries: 503 until then, and the command settles it.
+            unheard = end is None and not may_stay_claimed
+            if unheard or not set(node.answers) <= {200, 204, 400, 404, 409, 503}:
+                tally.note(name, f"the node heard {node.answers}")
+    sweep(stage.disk)
+    for name, scenario, backup, fate in played:
+        allowed = scenario.retried if fate == NODE[0] else scenario.gone
+        tally.judge(stage, name, backup, allowed)
+    stray = stage.world.uploads(stage.world.locations[stage.disk])
+    if stray:
+        tally.note("all", f"uploads are left: {stray}")
+
+
+def crash_cases(stage, names, when=("before", "after"), nodes=NODE, group=""):
+    for name in names:
+        steps = steps_of(stage, BY_NAME[name])
+        for (number, step), moment, fate in itertools.product(
+            enumerate(steps, start=1), when, nodes
+        ):
+            title = f"{name}: killed {moment} {number} ({step}), node {fate}"
+            yield title, BY_NAME[name], f"{number}:{moment}{group}", fate
+
+
+def run_crashes(stage, tally, sweep, cases):
+    played = []
+    for title, scenario, where, fate in cases:
+        backup, status = play_crash(stage, scenario, where)
+        if status is not None:
+            tally.note(title, f"nobody died, the answer was {status}")
+        if where.endswith(":all"):
+            stage.panel.restart()
+        played.append((title, scenario, backup, fate))
+    finish(stage, tally, played, sweep, may_stay_claimed=True)
+
+
+def fault_cases(stage, names, faults=tuple(FAULTS), nodes=NODE):
+    for name in names:
+        calls = list(store_steps(steps_of(stage, BY_NAME[name])))
+        for (operation, nth), fault, fate in itertools.product(calls, faults, nodes):
+            if possible(fault, operation):
+                title = f"{name}: {operation} {nth}: {fault}, node {fate}"
+                yield title, BY_NAME[name], (operation, nth, fault), fate
+
+
+def run_faults(stage, tally, sweep, cases):
+    prepared = [(title, s, what, fate, s.prepare(stage)) for title, s, what, fate in cases]
+
+    def act(one):
+        _, scenario, (operation, nth, fault), _, backup = one
+        injected = FAULTS[fault].on(
+            operation, str(backup.uuid), nth=nth, times=ATTEMPTS.get(operation, 2)
+        )
+        node = stage.node()
+        with stage.world.proxy.going_wrong(injected):
+            node.attempt(scenario.act(stage, backup, {}))
+        return node.answers[0], injected.hits
+
+    with ThreadPoolExecutor(6) as pool:
+        for (title, *_), (status, hits) in zip(prepared, pool.map(act, prepared), strict=True):
+            if not hits:
+                tally.note(title, "the fault was never met")
+            if status not in {200, 204, 400, 409, 503}:
+                tally.note(title, f"the node heard {status}")
+    played = [(title, s, backup, fate) for title, s, _, fate, backup in prepared]
+    finish(stage, tally, played, sweep, may_stay_claimed=False)
+
+
+# A panel that dies or meets a sick store
+
+
+def test_a_panel_that_dies_in_a_report_loses_nothing(stage, sweep):
+    tally = Tally("a few crashes")
+    cases = crash_cases(stage, ["success report"], nodes=["gone"])
+    run_crashes(stage, tally, sweep, cases)
+    tally.close()
+
+
+def test_a_panel_that_dies_in_a_get_leaves_nothing(stage, sweep):
+    tally = Tally("a few crashes")
+    run_crashes(stage, tally, sweep, crash_cases(stage, ["GET"], when=["after"]))
+    tally.close()
+
+
+def test_a_whole_panel_may_die_and_be_started_again(stage, sweep):
+    tally = Tally("a few dead panels")
+    cases = list(crash_cases(stage, ["success report"], when=["after"], nodes=["gone"], group=":all"))
+    run_crashes(stage, tally, sweep, cases[1:3])
+    tally.close()
+
+
+def test_a_sick_store_loses_nothing(stage, sweep):
+    tally = Tally("a few faults")
+    faults = ["answer dropped", "500 first", "200 and empty late", "document cut"]
+    run_faults(stage, tally, sweep, fault_cases(stage, ["GET", "success report"], faults))
+    tally.close()
+
+
+@pytest.mark.torture
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("name", BY_NAME)
+def test_a_panel_may_die_at_any_step(stage, sweep, name):
+    tally = Tally(f"crashes in {name}")
+    run_crashes(stage, tally, sweep, crash_cases(stage, [name]))
+    tally.close()
+
+
+@pytest.mark.torture
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("name", BY_NAME)
+def test_a_store_may_fail_at_any_call(stage, sweep, name):
+    tally = Tally(f"faults in {name}")
+    run_faults(stage, tally, sweep, fault_cases(stage, [name]))
+    tally.close()
+
+
+# The command itself dies or meets a sick store
+
+
+class Population:
+    """A backup of each kind that the command finds, on one disk, and what must become of it."""
+
+    def __init__(self, stage):
+        world, where = stage.world, (stage.server, stage.disk, stage.archive)
+        self.stage = stage
+        self.reported = world.reported(*where)
+        self.silent = world.uploading(*where)
+        self.finished = world.uploading(*where)
+        world.put_together(self.finished)
+        self.half = world.uploading(*where, size=len(stage.archive) + 1)
+        self.ends = [
+            (self.reported, WHOLE),
+            (self.silent, WHOLE),
+            (self.finished, WHOLE),
+            (self.half, FAILED),
+            (world.pending(stage.server, stage.disk), FAILED),
+            (world.left_behind(*where), FAILED),
+            (world.deleting(*where), frozenset({"deleted"})),
+        ]
+        world.begin(world.key_of(self.reported))
+
+    def nodes_report(self):
+        """The nodes are there after all, and say what they uploaded."""
+        for backup in (self.reported, self.silent, self.finished, self.half):
+            # Once: what is claimed answers 503 until the command has settled it.
+            node = self.stage.node()
+            report = success(self.stage.archive, parts_of(backup))
+            node.attempt(lambda d, b=backup, r=report: d.call("POST", f"{b.uuid}", json=r))
+            yield backup, node
+
+    def clear(self):
+        """Out of the way of the next case, which has this disk too."""
+        ids = [backup.pk for backup, _ in self.ends]
+        Backup.objects.filter(pk__in=ids).delete()
+
+
+def sweep_with(commander, disk, crash_at=""):
+    return commander.run(
+        "expire_stale_uploads",
+        *("--older-than", "0s", "--disk", disk, "--workers", "1"),
+        crash_at=crash_at,
+    )
+
+
+def play_command(stage, commander, tally, case):
+    title, crash_at, fault, fate = case
+    population = Population(stage)
+    proxy = stage.world.proxy
+    if fault:
+        operation, nth, kind = fault
+        injected = FAULTS[kind].on(
+            operation,
+            stage.world.locations[stage.disk],
+            nth=nth,
+            times=ATTEMPTS.get(operation, 2),
+        )
+        with proxy.going_wrong(injected):
+            outcome = sweep_with(commander, stage.disk)
+        if not injected.hits:
+            tally.note(title, "the fault was never met")
+        if "Traceback" in outcome.out or outcome.code not in {0, 1}:
+            tally.note(title, outcome.out)
+    else:
+        outcome = sweep_with(commander, stage.disk, crash_at)
+        if outcome.code != -9:
+            tally.note(title, f"nobody died: {outcome.code} {outcome.out}")
+    if fate == NODE[0]:
+        for backup, node in population.nodes_report():
+            if not set(node.answers) <= {204, 400, 409, 503}:
+                tally.note(title, f"the node of {backup.uuid} heard {node.answers}")
+    last = sweep_with(commander, stage.disk)
+    if last.code != 0:
+        tally.note(title, last.out)
+    for backup, allowed in population.ends:
+        tally.judge(stage, title, backup, allowed)
+    stray = stage.world.uploads(stage.world.locations[stage.disk])
+    if stray:
+        tally.note(title, f"uploads are left: {stray}")
+    population.clear()
+
+
+def command_steps(stage, commander):
+    population = Population(stage)
+    counted = sweep_with(commander, stage.disk, "count")
+    assert counted.code == 0, counted.out
+    population.clear()
+    return counted.steps
+
+
+@pytest.fixture
+def tiny_stage(world, panel, server, node, disk, tiny):
+    return Stage(world, panel, server, disk, tiny, node.bearer_token)
+
+
+def run_commands(stage, commander, tally, cases):
+    started = time.monotonic()
+    for number, case in enumerate(cases, start=1):
+        play_command(stage, commander, tally, case)
+        if number % 25 == 0:
+            print(f"  {number} runs, {time.monotonic() - started:.0f} s", flush=True)
+
+
+def test_a_command_that_dies_is_simply_run_again(tiny_stage, commander):
+    tally = Tally("a few crashes of the command")
+    steps = command_steps(tiny_stage, commander)
+    completions = [n for n, step in enumerate(steps, start=1) if step == "store.complete_upload"]
+    assert len(completions) == 2
+    cases = [(f"killed after step {n}", f"{n}:after", None, "gone") for n in completions]
+    run_commands(tiny_stage, commander, tally, cases)
+    tally.close()
+
+
+@pytest.mark.torture
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("fate", NODE)
+def test_a_command_may_die_at_any_step(tiny_stage, commander, fate):
+    tally = Tally(f"crashes of the command, node {fate}")
+    steps = command_steps(tiny_stage, commander)
+    cases = [
+        (f"killed {when} {number} ({step}), node {fate}", f"{number}:{when}", None, fate)
+        for number, step in enumerate(steps, start=1)
+        for when in ("before", "after")
+    ]
+    run_commands(tiny_stage, commander, tally, cases)
+    tally.close()
+
+
+@pytest.mark.torture
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("fate", NODE)
+def test_a_store_may_fail_at_any_call_of_the_command(tiny_stage, commander, fate):
+    tally = Tally(f"faults of the command's store calls, node {fate}")
+    calls = list(store_steps(command_steps(tiny_stage, commander)))
+    cases = [
+        (f"{operation} {nth}: {fault}, node {fate}", "", (operation, nth, fault), fate)
+        for operation, nth in calls
+        for fault in FAULTS
+        if possible(fault, operation)
+    ]
+    run_commands(tiny_stage, commander, tally, cases)
+    tally.close()

@@ -1,0 +1,59 @@
+"""The instruments themselves: a proxy that signs nothing away, panels that die and come back."""
+
+import pytest
+
+from backups_remote.models import Backup
+from tests.reliability.proxy import Fault
+from tests.reliability.world import parts_of
+
+
+def test_a_backup_passes_through_proxy_and_panel_unharmed(
+    world, wings, server, disk, archive, sweep
+):
+    backup = world.pending(server, disk)
+
+    assert wings.back_up(backup, archive) == 204
+
+    assert world.wrong_with(backup, archive) == []
+    counted = world.proxy.count(str(backup.uuid))
+    assert counted["create"] == 1
+    assert counted["part"] == 2
+    assert counted["complete"] == 1
+    assert sweep(disk).startswith("0 expired")
+
+
+@pytest.mark.parametrize("whole_panel", [False, True])
+def test_a_killed_panel_answers_nothing_and_comes_back(
+    world, panel, wings, server, disk, tiny, whole_panel
+):
+    backup = world.uploading(server, disk, tiny)
+    where = {"X-Crash-At": "2:after:all" if whole_panel else "2:after"}
+
+    assert wings.attempt(
+        lambda d: d.call("POST", f"{backup.uuid}", headers=where, json={**_said(tiny, backup)})
+    ) is None
+
+    backup.refresh_from_db()
+    assert backup.state is Backup.State.REPORTED
+    assert world.proxy.count(str(backup.uuid))["complete"] == 0
+    if whole_panel:
+        panel.restart()
+    # The claim of the dead panel holds a repeat up until it runs out; the command need not wait.
+    assert wings.attempt(lambda d: d.ask(backup, len(tiny))) == 409
+
+
+def test_a_fault_hits_the_calls_it_names_and_no_others(world, wings, server, disk, tiny):
+    hit, spared = world.pending(server, disk), world.pending(server, disk)
+
+    with world.proxy.going_wrong(Fault("create", str(hit.uuid), times=9, answer=(500, "X"))) as f:
+        assert wings.attempt(lambda d: d.ask(hit, len(tiny))) == 503
+        assert wings.attempt(lambda d: d.ask(spared, len(tiny))) == 200
+
+    assert f.hits >= 1
+    assert wings.attempt(lambda d: d.ask(hit, len(tiny))) == 200
+
+
+def _said(archive, backup):
+    from tests.daemon import success
+
+    return success(archive, parts_of(backup))
