@@ -182,19 +182,27 @@ class _RowSweep:
             return
         claimed = [b for b in batch if b.claim(claim_end(), by_force=by_force)]
         for backup, result in self._at_store(claimed, _put_together):
-            if isinstance(result, StoredObject):
-                if conclude(backup, result):
-                    yield _outcome(SweepAction.COMPLETED, backup, "reported")
-                continue
-            stale = self.limits.is_past(backup.silent_from, self.limits.of(backup.upload_size))
-            if isinstance(result, UploadNotFound) and stale and not by_force:
-                if backup.fail_reported():
-                    announce_end(backup)
-                    yield _outcome(SweepAction.FAILED, backup, "reported, but not in the store")
-                continue
-            if isinstance(result, StorageError):
-                conclude_without_proof(backup, result)
-            yield _fault(backup, result)
+            yield from _carefully(backup, self._conclude(backup, result, may_fail=not by_force))
+
+    def _conclude(
+        self, backup: Backup, result: StoredObject | Exception, *, may_fail: bool
+    ) -> Iterator[SweepOutcome]:
+        """Note what became of a reported backup; ``may_fail`` if nobody else can be at it."""
+        if isinstance(result, StoredObject):
+            action = SweepAction.RECOVERED if backup.is_recovered else SweepAction.COMPLETED
+            why = "its parts were all there" if backup.is_recovered else "reported"
+            if conclude(backup, result):
+                yield _outcome(action, backup, why)
+            return
+        stale = self.limits.is_past(backup.silent_from, self.limits.of(backup.upload_size))
+        if isinstance(result, UploadNotFound) and stale and may_fail:
+            if backup.fail_reported():
+                announce_end(backup)
+                yield _outcome(SweepAction.FAILED, backup, "reported, but not in the store")
+            return
+        if isinstance(result, StorageError):
+            conclude_without_proof(backup, result)
+        yield _fault(backup, result)
 
     # Silent backups
 
@@ -209,17 +217,31 @@ class _RowSweep:
         for backup, result in self._at_store(stale, _examine):
             if isinstance(result, Exception):
                 yield _fault(backup, result)
-            elif result.proof is not None:
-                yield from self._complete_proven(backup, result.proof)
-            elif self._is_alive(backup, result):
-                continue
-            elif self.recover and result.is_whole_upload(backup):
-                if self._record_recovery(backup, result):
-                    to_recover.append(backup)
-            elif self._fail(backup):
-                to_abort.append(backup)
+            else:
+                yield from _carefully(
+                    backup, self._decide(backup, result, to_abort=to_abort, to_recover=to_recover)
+                )
         yield from self._recover(to_recover)
         yield from self._abort_failed(to_abort)
+
+    def _decide(
+        self,
+        backup: Backup,
+        finding: _Finding,
+        *,
+        to_abort: list[Backup],
+        to_recover: list[Backup],
+    ) -> Iterator[SweepOutcome]:
+        """Move a silent backup's row as the store's contents ask, and say what is left to do."""
+        if finding.proof is not None:
+            yield from self._complete_proven(backup, finding.proof)
+        elif self._is_alive(backup, finding):
+            return
+        elif self.recover and finding.is_whole_upload(backup):
+            if self._record_recovery(backup, finding):
+                to_recover.append(backup)
+        elif self._fail(backup):
+            to_abort.append(backup)
 
     def _is_alive(self, backup: Backup, finding: _Finding) -> bool:
         newest = finding.newest
@@ -232,7 +254,7 @@ class _RowSweep:
             if not backup.complete_proven(proof, recovered=True):
                 return
             announce_end(backup)
-        yield _outcome(SweepAction.RECOVERED, backup, "its whole archive is in the store")
+        yield _outcome(SweepAction.RECOVERED, backup, "its whole archive was in the store")
 
     def _record_recovery(self, backup: Backup, finding: _Finding) -> bool:
         return self.dry_run or backup.record_success(
@@ -244,18 +266,12 @@ class _RowSweep:
         )
 
     def _recover(self, batch: list[Backup]) -> Iterator[SweepOutcome]:
-        why = "its parts are all there"
         if self.dry_run:
+            why = "its parts are all there"
             yield from (_outcome(SweepAction.RECOVERED, backup, why) for backup in batch)
             return
         for backup, result in self._at_store(batch, _put_together):
-            if isinstance(result, StoredObject):
-                if conclude(backup, result):
-                    yield _outcome(SweepAction.RECOVERED, backup, why)
-                continue
-            if isinstance(result, StorageError):
-                conclude_without_proof(backup, result)
-            yield _fault(backup, result)
+            yield from _carefully(backup, self._conclude(backup, result, may_fail=False))
 
     def _fail(self, backup: Backup) -> bool:
         if self.dry_run:
@@ -281,23 +297,31 @@ class _RowSweep:
             yield from (_outcome(action, backup, why) for backup in batch)
             return
         for backup, result in self._at_store(batch, _abort_upload):
-            if isinstance(result, Exception):
-                yield _fault(backup, result)
-            else:
-                backup.forget_upload()
-                yield _outcome(action, backup, why)
+            yield from _carefully(backup, self._note_abort(backup, result, action, why))
+
+    def _note_abort(
+        self, backup: Backup, result: object, action: SweepAction, why: str
+    ) -> Iterator[SweepOutcome]:
+        if isinstance(result, Exception):
+            yield _fault(backup, result)
+        else:
+            backup.forget_upload()
+            yield _outcome(action, backup, why)
 
     def _finish_deletion(self, batch: list[Backup]) -> Iterator[SweepOutcome]:
         if self.dry_run:
             yield from (_outcome(SweepAction.DELETED, backup) for backup in batch)
             return
         for backup, result in self._at_store(batch, erase):
-            if isinstance(result, Exception):
-                yield _fault(backup, result)
-            else:
-                outcome = _outcome(SweepAction.DELETED, backup)
-                backup.delete()
-                yield outcome
+            yield from _carefully(backup, self._note_deletion(backup, result))
+
+    def _note_deletion(self, backup: Backup, result: object) -> Iterator[SweepOutcome]:
+        if isinstance(result, Exception):
+            yield _fault(backup, result)
+        else:
+            outcome = _outcome(SweepAction.DELETED, backup)
+            backup.delete()
+            yield outcome
 
     def _at_store(
         self, batch: Iterable[Backup], call: Callable[[Backup, StorageBackend], R]
@@ -392,6 +416,15 @@ def _in_parallel(
         return
     with ThreadPoolExecutor(max_workers=min(workers, len(items))) as pool:
         yield from zip(items, pool.map(guarded, items), strict=True)
+
+
+def _carefully(backup: Backup, steps: Iterator[SweepOutcome]) -> Iterator[SweepOutcome]:
+    """What ``steps`` say, or that the database refused them: the other rows go on."""
+    try:
+        yield from steps
+    except DatabaseError as error:
+        logger.exception("The sweep could not change backup %s.", backup.uuid)
+        yield _fault(backup, error)
 
 
 def _outcome(action: SweepAction, backup: Backup, detail: str = "") -> SweepOutcome:

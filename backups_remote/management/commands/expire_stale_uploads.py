@@ -8,6 +8,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
 from django.core.management.base import BaseCommand, CommandError
+from django.db import DatabaseError
 
 from backups_remote import lifecycle
 from backups_remote.conf import LONGEST_SILENCE
@@ -15,6 +16,9 @@ from backups_remote.types import SweepAction
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser
+    from collections.abc import Iterator
+
+    from backups_remote.types import SweepOutcome
 
 _UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 _DURATION: Final = re.compile(r"([0-9]{1,9})([smhd])", re.ASCII)
@@ -88,7 +92,7 @@ class Command(BaseCommand):
             recover=False if no_recover else None,
             workers=workers,
         )
-        for outcome in outcomes:
+        for outcome in self._unless_the_database_fails(outcomes):
             counts[outcome.action] += 1
             detail = f": {outcome.detail}" if outcome.detail else ""
             line = f"{outcome.subject} on {outcome.disk}"
@@ -105,3 +109,11 @@ class Command(BaseCommand):
             named = ", ".join(failures[:_NAMED])
             more = f" and {len(failures) - _NAMED} more" if len(failures) > _NAMED else ""
             raise CommandError(f"{len(failures)} could not be expired: {named}{more}")
+
+    def _unless_the_database_fails(
+        self, outcomes: Iterator[SweepOutcome]
+    ) -> Iterator[SweepOutcome]:
+        try:
+            yield from outcomes
+        except DatabaseError as error:
+            raise CommandError(f"The database did not answer ({type(error).__name__}).") from error
