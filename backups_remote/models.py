@@ -200,6 +200,10 @@ class BackupQuerySet(models.QuerySet["Backup"]):
         """Backups that count towards a server's limit: the whole ones and those under way."""
         return self.filter(_OPEN | _STATES[BackupState.COMPLETED])
 
+    def rotatable(self) -> Self:
+        """Whole backups that may give way to newer ones, the oldest first."""
+        return self.completed().filter(is_locked=False).order_by("completed_at", "pk")
+
     def made_by(self, node: Node) -> Self:
         """Backups that ``node`` makes, wherever their server is now."""
         return self.filter(node=node)

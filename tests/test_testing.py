@@ -173,3 +173,47 @@ def test_a_whole_silent_upload_is_recovered_unless_told_otherwise():
     outcomes = list(lifecycle.expire(Backup.objects.filter(pk=other.pk), recover=False))
     assert [outcome.action for outcome in outcomes] == ["failed"]
     assert MemoryBackend.uploads == {}
+
+
+def test_rotation_waits_until_the_new_backup_is_whole():
+    server = ServerFactory(backup_limit=1)
+    old = completed_on(server)
+    with pytest.raises(BackupLimitReached):
+        lifecycle.start_backup(server)
+    new = lifecycle.start_backup(server, rotating=True)
+    with pytest.raises(BackupLimitReached):
+        lifecycle.start_backup(server, rotating=True)
+    assert lifecycle.rotate_backups(server) == []
+    finish(new)
+    assert lifecycle.rotate_backups(server) == [old.uuid]
+    assert list(Backup.objects.all()) == [new]
+    assert list(MemoryBackend.objects) == [new.object_key]
+
+
+def test_rotation_never_takes_a_locked_backup():
+    server = ServerFactory(backup_limit=1)
+    lifecycle.lock_backup(completed_on(server))
+    with pytest.raises(BackupLimitReached):
+        lifecycle.start_backup(server, rotating=True)
+
+
+def test_a_failed_successor_costs_nothing():
+    server = ServerFactory(backup_limit=1)
+    old = completed_on(server)
+    new = lifecycle.start_backup(server, rotating=True)
+    lifecycle.record_report(new, Report(successful=False))
+    assert lifecycle.rotate_backups(server) == []
+    old.refresh_from_db()
+    assert old.state is Backup.State.COMPLETED
+
+
+def completed_on(server):
+    backup = lifecycle.start_backup(server)
+    finish(backup)
+    return backup
+
+
+def finish(backup):
+    ticket = lifecycle.request_upload(backup, len(ARCHIVE))
+    MemoryBackend.put_part(ticket.urls[0], ARCHIVE)
+    lifecycle.record_report(backup, REPORT)

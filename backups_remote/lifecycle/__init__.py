@@ -5,7 +5,12 @@ outside of a transaction; whatever must survive a crash is committed before the 
 """
 
 from backups_remote.lifecycle.finding import find_backup_made_by, find_backup_restorable_on
-from backups_remote.lifecycle.keeping import delete_backup, lock_backup, unlock_backup
+from backups_remote.lifecycle.keeping import (
+    delete_backup,
+    lock_backup,
+    rotate_backups,
+    unlock_backup,
+)
 from backups_remote.lifecycle.reporting import record_report
 from backups_remote.lifecycle.restoring import (
     cancel_restore,
@@ -29,6 +34,7 @@ __all__ = [
     "record_report",
     "record_restore",
     "request_upload",
+    "rotate_backups",
     "start_backup",
     "start_restore",
     "sweep",

@@ -9,6 +9,9 @@ from backups_remote.models import Backup
 from backups_remote.storage import get_backend
 
 if TYPE_CHECKING:
+    from uuid import UUID
+
+    from backups_remote.models import Server
     from backups_remote.storage import StorageBackend
 
 
@@ -42,6 +45,31 @@ def delete_backup(backup: Backup) -> None:
         raise BackupConflict("The backup has not ended yet.")
     erase(backup, get_backend(backup.disk))
     backup.delete()
+
+
+def rotate_backups(server: Server) -> list[UUID]:
+    """Delete a server's oldest whole, unlocked backups down to its limit; the uuids deleted.
+
+    Only whole backups are counted, so none gives way to one that may still fail. Call it when
+    ``backup_completed`` is heard. Archives on a node's own disk are the daemon's to delete: they
+    are left out.
+
+    Raises:
+        StorageUnavailable: the store could not be asked; the sweep tries again.
+
+    """
+    limit = server.backup_limit
+    if limit is None:
+        return []
+    backups = Backup.objects.filter(server=server)
+    deleted = []
+    for backup in list(backups.rotatable()):
+        if backups.completed().count() <= limit:
+            break
+        if get_backend(backup.disk).presigned_uploads:
+            delete_backup(backup)
+            deleted.append(backup.uuid)
+    return deleted
 
 
 def erase(backup: Backup, backend: StorageBackend) -> None:

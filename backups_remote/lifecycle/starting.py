@@ -23,11 +23,14 @@ def start_backup(
     ignored_files: Iterable[str] = (),
     disk: str | None = None,
     is_locked: bool = False,
+    rotating: bool = False,
 ) -> Backup:
     """Record a new, pending backup of ``server``, to be made by the node it is on now.
 
     Tell the daemon about it only after this is committed: its first call can arrive at once.
-    ``disk`` defaults to the setting ``DEFAULT_DISK``.
+    ``disk`` defaults to the setting ``DEFAULT_DISK``. With ``rotating``, a server at its limit may
+    begin one more if it has a whole, unlocked backup that can give way: not now, but once the new
+    one is proven whole, when ``rotate_backups`` is called.
 
     Raises:
         BackupLimitReached: the server's whole backups and those under way reach its limit.
@@ -41,9 +44,11 @@ def start_backup(
         # wishes at once are counted one after the other.
         Server.objects.filter(pk=server.pk).update(updated_at=timezone.now())
         server.refresh_from_db(fields=["node", "backup_limit"])
-        limit = server.backup_limit
-        if limit is not None and Backup.objects.filter(server=server).counted().count() >= limit:
-            raise BackupLimitReached
+        if server.backup_limit is not None:
+            backups = Backup.objects.filter(server=server)
+            spare = 1 if rotating and backups.rotatable().exists() else 0
+            if backups.counted().count() >= server.backup_limit + spare:
+                raise BackupLimitReached
         return Backup.objects.create(
             server=server,
             node_id=server.node_id,
