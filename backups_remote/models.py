@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import uuid
 from typing import TYPE_CHECKING, Any, Final, Self, cast
+from uuid import UUID
 
 from django.db import models
 from django.db.models import Q
@@ -17,6 +18,7 @@ from django.utils.translation import gettext_lazy as _
 
 from backups_remote import crypto
 from backups_remote.conf import app_settings
+from backups_remote.sql import Guard, update_if
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -108,23 +110,17 @@ class Server(models.Model):
     def __str__(self) -> str:
         return self.name
 
-    def begin_restoring(self) -> bool:
-        """Show that a restore is going on, unless something else is."""
-        return self._move_status(None, RESTORING)
+    @classmethod
+    def begin_restoring(cls, pk: int) -> bool:
+        """Show that a restore onto the server is going on, unless something else is."""
+        idle = cls.objects.filter(pk=pk, status__isnull=True)
+        return bool(idle.update(status=RESTORING, updated_at=timezone.now()))
 
-    def end_restoring(self) -> bool:
-        """Clear the status if, and only if, it says that a backup is being restored."""
-        return self._move_status(RESTORING, None)
-
-    def _move_status(self, before: str | None, after: str | None) -> bool:
-        # "status=None" would compare with NULL, which no row equals.
-        guard = Q(status__isnull=True) if before is None else Q(status=before)
-        moved = Server.objects.filter(guard, pk=self.pk).update(
-            status=after, updated_at=timezone.now()
-        )
-        if moved:
-            self.status = after
-        return bool(moved)
+    @classmethod
+    def end_restoring(cls, pk: int) -> bool:
+        """Clear the server's status if, and only if, it says that a restore is going on."""
+        restoring = cls.objects.filter(pk=pk, status=RESTORING)
+        return bool(restoring.update(status=None, updated_at=timezone.now()))
 
 
 class BackupState(models.TextChoices):
@@ -159,6 +155,27 @@ _STATES: Final = {
     BackupState.FAILED: _ENDED & Q(is_successful=False),
     BackupState.DELETING: Q(deletion_started_at__isnull=False),
 }
+_UPLOADING, _REPORTED, _COMPLETED, _FAILED = (
+    _STATES[state]
+    for state in (
+        BackupState.UPLOADING,
+        BackupState.REPORTED,
+        BackupState.COMPLETED,
+        BackupState.FAILED,
+    )
+)
+
+# What a row must be for a transition to take place.
+_IF_UNREPORTED: Final = Guard(_UNREPORTED)
+_IF_UPLOADING: Final = Guard(_UPLOADING)
+_IF_REPORTED: Final = Guard(_REPORTED)
+_IF_RECOVERING: Final = Guard(_REPORTED & Q(is_recovered=True))
+_IF_FAILED: Final = Guard(_FAILED)
+_IF_UPLOADING_OR_FAILED: Final = Guard(_UPLOADING | _FAILED)
+_IF_UNREPORTED_OR_FAILED: Final = Guard(_UNREPORTED | _FAILED)
+_IF_ENDED_UNLOCKED: Final = Guard(_ENDED & Q(is_locked=False))
+_IF_LOCKABLE: Final = Guard((_OPEN | _COMPLETED) & Q(is_locked=False))
+_IF_LOCKED: Final = Guard(Q(is_locked=True))
 
 
 class BackupQuerySet(models.QuerySet["Backup"]):
@@ -375,6 +392,12 @@ class Backup(models.Model):
         return BackupState.UPLOADING if self.upload_id else BackupState.PENDING
 
     @property
+    def server_uuid(self) -> UUID:
+        """The server's uuid; read along with the row where a node's call looked it up."""
+        known = self.__dict__.get("known_server_uuid")
+        return self.server.uuid if known is None else UUID(str(known))
+
+    @property
     def silent_from(self) -> dt.datetime:
         """The last sign of life that the database knows of."""
         return self.upload_started_at or self.created_at
@@ -390,7 +413,8 @@ class Backup(models.Model):
     ) -> bool:
         """PENDING or UPLOADING → UPLOADING, replacing the very upload that this instance saw."""
         return self._move(
-            _UNREPORTED & Q(upload_id=self.upload_id),
+            _IF_UNREPORTED,
+            {"upload_id": self.upload_id},
             upload_id=upload_id,
             upload_mark=mark,
             object_key=key,
@@ -410,7 +434,8 @@ class Backup(models.Model):
     ) -> bool:
         """UPLOADING → REPORTED, claimed at once by whoever recorded it."""
         return self._move(
-            _STATES[BackupState.UPLOADING] & Q(upload_id=self.upload_id),
+            _IF_UPLOADING,
+            {"upload_id": self.upload_id},
             checksum=checksum,
             size=size,
             reported_etags=list(etags),
@@ -421,20 +446,23 @@ class Backup(models.Model):
 
     def claim(self, until: dt.datetime, *, by_force: bool = False) -> bool:
         """Take a reported backup for settling, if nobody has it (or ``by_force``)."""
-        guard = _STATES[BackupState.REPORTED]
-        if not by_force:
-            free = Q(claimed_until__isnull=True) | Q(claimed_until__lte=timezone.now())
-            guard &= free
-        return self._move(guard, claimed_until=until)
+        if by_force:
+            return self._move(_IF_REPORTED, claimed_until=until)
+        now = timezone.now()
+        free = Backup.objects.settleable(now).filter(pk=self.pk)
+        claimed = bool(free.update(claimed_until=until, updated_at=now))
+        if claimed:
+            self.claimed_until = until
+        return claimed
 
     def release(self) -> bool:
         """Let others settle a reported backup."""
-        return self._move(_STATES[BackupState.REPORTED], claimed_until=None)
+        return self._move(_IF_REPORTED, claimed_until=None)
 
     def take_back_report(self) -> bool:
         """REPORTED → UPLOADING: the store refused the parts, another report may be right."""
         return self._move(
-            _STATES[BackupState.REPORTED],
+            _IF_REPORTED,
             checksum="",
             size=0,
             reported_at=None,
@@ -446,22 +474,20 @@ class Backup(models.Model):
     def adopt_checksum(self, report: Report) -> bool:
         """Give a recovery under way the checksum that its node reported after all."""
         return self._move(
-            _STATES[BackupState.REPORTED] & Q(is_recovered=True, size=report.size),
-            checksum=report.checksum,
-            is_recovered=False,
+            _IF_RECOVERING, {"size": report.size}, checksum=report.checksum, is_recovered=False
         )
 
     def complete_uploaded(self, proof: StoredObject) -> bool:
         """REPORTED → COMPLETED: ``proof`` is the whole object in the store."""
-        return self._complete(_STATES[BackupState.REPORTED], version_id=proof.version_id)
+        return self._complete(_IF_REPORTED, version_id=proof.version_id)
 
     def complete_proven(
         self, proof: StoredObject, *, checksum: str = "", recovered: bool = False
     ) -> bool:
         """UPLOADING or FAILED → COMPLETED: the whole object was in the store all along."""
         return self._complete(
-            (_STATES[BackupState.UPLOADING] | _STATES[BackupState.FAILED])
-            & Q(upload_mark=self.upload_mark),
+            _IF_UPLOADING_OR_FAILED,
+            {"upload_mark": self.upload_mark},
             checksum=checksum,
             size=proof.size,
             version_id=proof.version_id,
@@ -471,7 +497,7 @@ class Backup(models.Model):
     def complete_on_node(self, report: Report) -> bool:
         """PENDING or FAILED → COMPLETED: the archive lies on the node's own disk."""
         return self._complete(
-            _UNREPORTED | _STATES[BackupState.FAILED],
+            _IF_UNREPORTED_OR_FAILED,
             checksum=report.checksum,
             size=report.size,
             reported_at=timezone.now(),
@@ -479,32 +505,32 @@ class Backup(models.Model):
 
     def fail(self) -> bool:
         """PENDING or UPLOADING → FAILED. The upload, if any, is still to be aborted."""
-        return self._fail(_UNREPORTED & Q(upload_id=self.upload_id))
+        return self._fail(_IF_UNREPORTED, {"upload_id": self.upload_id})
 
     def fail_reported(self) -> bool:
         """REPORTED → FAILED: the store holds neither the upload nor the object."""
-        return self._fail(_STATES[BackupState.REPORTED])
+        return self._fail(_IF_REPORTED)
 
     def forget_upload(self) -> bool:
         """Note that a failed backup's upload is gone from the store."""
-        return self._move(_STATES[BackupState.FAILED] & Q(upload_id=self.upload_id), upload_id="")
+        return self._move(_IF_FAILED, {"upload_id": self.upload_id}, upload_id="")
 
     def begin_deletion(self) -> bool:
         """COMPLETED or FAILED → DELETING, unless locked: from now on it is not whole."""
         return self._move(
-            _ENDED & Q(is_locked=False),
-            is_successful=False,
-            deletion_started_at=timezone.now(),
+            _IF_ENDED_UNLOCKED, is_successful=False, deletion_started_at=timezone.now()
         )
 
     def set_locked(self, *, locked: bool) -> bool:
         """Lock or unlock; a failed backup has nothing to lock."""
-        guard = (_OPEN | _STATES[BackupState.COMPLETED]) if locked else Q()
-        return self._move(guard & Q(is_locked=not locked), is_locked=locked)
+        return self._move(_IF_LOCKABLE if locked else _IF_LOCKED, is_locked=locked)
 
-    def _complete(self, guard: Q, **changes: Any) -> bool:
+    def _complete(
+        self, guard: Guard, same: dict[str, Any] | None = None, /, **changes: Any
+    ) -> bool:
         return self._move(
             guard,
+            same,
             is_successful=True,
             completed_at=timezone.now(),
             reported_etags=None,
@@ -512,9 +538,10 @@ class Backup(models.Model):
             **changes,
         )
 
-    def _fail(self, guard: Q) -> bool:
+    def _fail(self, guard: Guard, same: dict[str, Any] | None = None, /) -> bool:
         return self._move(
             guard,
+            same,
             is_successful=False,
             is_locked=False,
             is_recovered=False,
@@ -525,10 +552,11 @@ class Backup(models.Model):
             claimed_until=None,
         )
 
-    def _move(self, guard: Q, **changes: Any) -> bool:
+    def _move(self, guard: Guard, same: dict[str, Any] | None = None, /, **changes: Any) -> bool:
+        """Change the row if it meets ``guard`` and its fields named in ``same`` are still these."""
         changes["updated_at"] = timezone.now()
-        moved = Backup.objects.filter(guard, pk=self.pk).update(**changes)
+        moved = update_if(self, guard, same=same or {}, changes=changes)
         if moved:
             for name, value in changes.items():
                 setattr(self, name, value)
-        return bool(moved)
+        return moved

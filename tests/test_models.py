@@ -201,9 +201,7 @@ def test_a_transition_from_an_outdated_row_changes_nothing():
     assert backup.start_upload(upload_id="newer", mark="m", key="k", size=1, part_size=1)
     assert not outdated.start_upload(upload_id="late", mark="m", key="k", size=1, part_size=1)
     assert not outdated.fail()
-    assert not outdated.record_success(
-        checksum="c", size=1, etags=[], claimed_until=timezone.now()
-    )
+    assert not outdated.record_success(checksum="c", size=1, etags=[], claimed_until=timezone.now())
     assert Backup.objects.get().upload_id == "newer"
 
 
@@ -227,7 +225,7 @@ def test_a_locked_backup_is_not_deleted():
 @pytest.mark.parametrize("status", [None, "suspended", "installing", "restoring_backup"])
 def test_only_a_restoring_status_is_cleared(status):
     server = ServerFactory(status=status)
-    assert server.end_restoring() is (status == "restoring_backup")
+    assert Server.end_restoring(server.pk) is (status == "restoring_backup")
     server.refresh_from_db()
     assert server.status == (None if status == "restoring_backup" else status)
 

@@ -6,39 +6,82 @@ import re
 from typing import TYPE_CHECKING
 from uuid import UUID
 
+from django.db.models import F
+
 from backups_remote.exceptions import BackupNotFound
 from backups_remote.models import Backup
+from backups_remote.sql import Lookup
 
 if TYPE_CHECKING:
-    from backups_remote.models import BackupQuerySet, Node
+    from backups_remote.models import Node
 
 _CANONICAL = re.compile(r"[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}", re.ASCII | re.IGNORECASE)
 
+#: What the verbs need of a row. The rest, most of all the ETags of a report, is loaded when asked.
+_NEEDED = (
+    "uuid",
+    "server",
+    "node",
+    "disk",
+    "checksum",
+    "size",
+    "upload_id",
+    "upload_size",
+    "part_size",
+    "upload_mark",
+    "upload_started_at",
+    "object_key",
+    "reported_at",
+    "claimed_until",
+    "is_successful",
+    "is_recovered",
+    "created_at",
+    "completed_at",
+    "deletion_started_at",
+)
+_made_by = Lookup(
+    Backup,
+    lambda node, uuid: (
+        Backup.objects.filter(node=node)
+        .filter(uuid=uuid)
+        .annotate(known_server_uuid=F("server__uuid"))
+        .only(*_NEEDED)
+    ),
+    ("node", "uuid"),
+)
+_restorable_on = Lookup(
+    Backup,
+    lambda node, uuid: (
+        Backup.objects.filter(server__node=node).filter(uuid=uuid).only("uuid", "server")
+    ),
+    ("node", "uuid"),
+)
+
 
 def find_backup_made_by(node: Node, backup_id: str) -> Backup:
-    """The backup that ``node`` makes or made, with its server.
+    """The backup that ``node`` makes or made.
 
     Raises:
         BackupNotFound: no such backup, another node's, or not a UUID at all.
 
     """
-    return _find(Backup.objects.made_by(node), backup_id)
+    return _find(_made_by, node, backup_id)
 
 
 def find_backup_restorable_on(node: Node, backup_id: str) -> Backup:
-    """The backup whose server is on ``node`` now, with that server.
+    """The backup whose server is on ``node`` now.
 
     Raises:
         BackupNotFound: no such backup, its server is elsewhere, or not a UUID at all.
 
     """
-    return _find(Backup.objects.restorable_on(node), backup_id)
+    return _find(_restorable_on, node, backup_id)
 
 
-def _find(backups: BackupQuerySet, backup_id: str) -> Backup:
+def _find(lookup: Lookup[Backup], node: Node, backup_id: str) -> Backup:
     if not _CANONICAL.fullmatch(backup_id):
         raise BackupNotFound
-    backup = backups.select_related("server").filter(uuid=UUID(backup_id)).order_by().first()
+    backup = lookup.first(node.pk, UUID(backup_id))
     if backup is None:
         raise BackupNotFound
     return backup

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from backups_remote.exceptions import RestoreRefused
 from backups_remote.lifecycle.announcing import announce_restore
-from backups_remote.models import Backup
+from backups_remote.models import Backup, Server
 from backups_remote.storage import get_backend
 
 if TYPE_CHECKING:
@@ -30,19 +30,19 @@ def start_restore(backup: Backup, *, lifespan: dt.timedelta = LINK_LIFESPAN) -> 
 
     """
     link = download_link(backup, lifespan=lifespan)
-    if not backup.server.begin_restoring():
+    if not Server.begin_restoring(backup.server_id):
         raise RestoreRefused("The server is busy with something else.")
     return link
 
 
 def cancel_restore(backup: Backup) -> None:
     """Take ``start_restore`` back: the daemon was not reached or refused."""
-    backup.server.end_restoring()
+    Server.end_restoring(backup.server_id)
 
 
 def record_restore(backup: Backup, *, successful: bool) -> None:
     """Take a node's word that a restore is over. Only a status of ours is cleared."""
-    if backup.server.end_restoring():
+    if Server.end_restoring(backup.server_id):
         announce_restore(backup, successful=successful)
 
 

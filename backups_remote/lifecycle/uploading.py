@@ -73,7 +73,7 @@ def _refuse_if_over(backup: Backup) -> None:
 
 def _begin(backup: Backup, backend: StorageBackend, plan: PartPlan) -> bool:
     replaced = backup.upload_id, backup.object_key
-    key = backend.object_key(backup.server.uuid, backup.uuid)
+    key = backend.object_key(backup.server_uuid, backup.uuid)
     mark = secrets.token_urlsafe(24)
     upload_id = backend.create_upload(key, mark)
     won = backup.start_upload(

@@ -167,7 +167,7 @@ SCENARIOS = [
     ),
     Scenario(
         "first report of a finished upload",
-        lambda s: _finished(s),
+        _finished,
         _report,
         lambda s, b, n: n.persist(_report(s, b, {})),
         WHOLE,

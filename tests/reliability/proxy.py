@@ -243,14 +243,12 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self._answer(status, headers, content)
 
-    do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = pass_on
+    do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = pass_on  # noqa: N815
 
     def _ask_store(self, body):
         upstream = http.client.HTTPConnection(*self.owner.upstream, timeout=60)
         try:
-            upstream.putrequest(
-                self.command, self.path, skip_host=True, skip_accept_encoding=True
-            )
+            upstream.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
             for name, value in self.headers.items():
                 if name.lower() not in _HOP_BY_HOP | {"expect"}:
                     upstream.putheader(name, value)
@@ -274,11 +272,11 @@ class _Handler(BaseHTTPRequestHandler):
             # A HEAD announces a length that it does not send: the store's own.
             if name.lower() != "content-length" or self.command == "HEAD":
                 self.send_header(name, value)
-        if self.command != "HEAD" and status != 204:  # noqa: PLR2004
+        if self.command != "HEAD" and status != 204:
             self.send_header("Content-Length", str(len(content)))
         elif self.command == "HEAD" and "content-length" not in told:
             self.send_header("Content-Length", "0")
         self.end_headers()
-        if self.command != "HEAD" and status != 204:  # noqa: PLR2004
+        if self.command != "HEAD" and status != 204:
             self.wfile.write(content if cut is None else content[:cut])
         self.wfile.flush()

@@ -26,7 +26,6 @@ from tests.reliability.cases import (
     possible,
     store_steps,
 )
-from tests.reliability.panel import Commander
 from tests.reliability.world import parts_of
 
 NODE = ("retries", "gone")
@@ -150,7 +149,9 @@ def test_a_panel_that_dies_in_a_get_leaves_nothing(stage, sweep):
 
 def test_a_whole_panel_may_die_and_be_started_again(stage, sweep):
     tally = Tally("a few dead panels")
-    cases = list(crash_cases(stage, ["success report"], when=["after"], nodes=["gone"], group=":all"))
+    cases = list(
+        crash_cases(stage, ["success report"], when=["after"], nodes=["gone"], group=":all")
+    )
     run_crashes(stage, tally, sweep, cases[1:3])
     tally.close()
 

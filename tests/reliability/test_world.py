@@ -29,9 +29,12 @@ def test_a_killed_panel_answers_nothing_and_comes_back(
     backup = world.uploading(server, disk, tiny)
     where = {"X-Crash-At": "2:after:all" if whole_panel else "2:after"}
 
-    assert wings.attempt(
-        lambda d: d.call("POST", f"{backup.uuid}", headers=where, json={**_said(tiny, backup)})
-    ) is None
+    assert (
+        wings.attempt(
+            lambda d: d.call("POST", f"{backup.uuid}", headers=where, json={**_said(tiny, backup)})
+        )
+        is None
+    )
 
     backup.refresh_from_db()
     assert backup.state is Backup.State.REPORTED

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-
 import time
 import uuid
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import requests
 from django.db import connection
 from django.utils import timezone
 
-from backups_remote.models import Backup, Node, Server
+from backups_remote.models import Backup
 from tests.daemon import Daemon, cut
 from tests.reliability.panel import Site
 

@@ -1,0 +1,109 @@
+"""The statements of the hot path, without compiling them anew at every call.
+
+Django's ORM takes several times as long to compile a look-up or an UPDATE of a backup as the
+database takes to run it. What they say is still written once, as querysets and Q objects beside
+the models; here the SQL that comes of them is kept for each database.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from django.core.exceptions import FullResultSet
+from django.db import connections, router
+from django.db.models.sql import Query
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from django.db.models import Model, Q, QuerySet
+
+M = TypeVar("M", bound="Model")
+
+
+class Guard:
+    """A fixed condition that a row must meet. Make one a module, not one a call."""
+
+    def __init__(self, condition: Q) -> None:
+        self.condition = condition
+
+
+def update_if(
+    instance: Model, guard: Guard, *, same: dict[str, Any], changes: dict[str, Any]
+) -> bool:
+    """One UPDATE of ``instance``'s row if it meets ``guard`` and its ``same`` fields are these.
+
+    False if no such row is there: nothing was changed then.
+    """
+    model = type(instance)
+    alias = router.db_for_write(model, instance=instance)
+    connection = connections[alias]
+    guard_sql, guard_params = _compiled(model, guard, alias)
+    columns = _quoted_columns(model, alias)
+    sql = (
+        f"UPDATE {columns['']} SET {', '.join(f'{columns[name]} = %s' for name in changes)} "  # noqa: S608 - names of the model's own
+        f"WHERE {columns['pk']} = %s AND {guard_sql}"
+        f"{''.join(f' AND {columns[name]} = %s' for name in same)}"
+    )
+
+    def prepared(fields: dict[str, Any]) -> list[Any]:
+        return [
+            model._meta.get_field(name).get_db_prep_save(value, connection)  # type: ignore[union-attr]  # noqa: SLF001
+            for name, value in fields.items()
+        ]
+
+    params = [*prepared(changes), instance.pk, *guard_params, *prepared(same)]
+    with connection.cursor() as cursor:
+        cursor.execute(sql, params)
+        return bool(cursor.rowcount)
+
+
+class Lookup(Generic[M]):
+    """A look-up of one row, compiled once a database; only the values change.
+
+    ``build`` makes its queryset from any values of the right types. It must filter by ``fields``
+    in their order, and by nothing else that has a value.
+    """
+
+    def __init__(
+        self, model: type[M], build: Callable[..., QuerySet[M]], fields: tuple[str, ...]
+    ) -> None:
+        self._model = model
+        self._build = build
+        self._fields = fields
+        self._kept: dict[str, str] = {}
+
+    def first(self, *values: Any) -> M | None:
+        """The row whose fields have these values, or None."""
+        alias = router.db_for_read(self._model)
+        if alias not in self._kept:
+            compiler = self._build(*values).order_by().query.get_compiler(alias)
+            self._kept[alias] = compiler.as_sql()[0]
+        columns = self._model._meta  # noqa: SLF001
+        params = [
+            columns.get_field(name).get_db_prep_value(value, connections[alias])  # type: ignore[union-attr]
+            for name, value in zip(self._fields, values, strict=True)
+        ]
+        rows = self._model._base_manager.using(alias).raw(self._kept[alias], params)  # noqa: SLF001
+        return next(iter(rows), None)
+
+
+@functools.lru_cache(maxsize=64)
+def _compiled(model: type[Model], guard: Guard, alias: str) -> tuple[str, tuple[Any, ...]]:
+    query = Query(model, alias_cols=False)
+    where = query.build_where(guard.condition)
+    try:
+        sql, params = where.as_sql(query.get_compiler(using=alias), connections[alias])
+    except FullResultSet:
+        return "1 = 1", ()
+    return f"({sql})", tuple(params)
+
+
+@functools.lru_cache(maxsize=16)
+def _quoted_columns(model: type[Model], alias: str) -> dict[str, str]:
+    """Field name → quoted column; "pk" and, for the table itself, ""."""
+    quote = connections[alias].ops.quote_name
+    names = {field.name: field.column or "" for field in model._meta.concrete_fields}  # noqa: SLF001
+    names |= {"pk": names["id"], "": model._meta.db_table}  # noqa: SLF001
+    return {name: quote(column) for name, column in names.items()}
