@@ -122,6 +122,12 @@ def _report(stage, backup, headers):
     return _post(backup, _body(stage, backup), headers)
 
 
+def _finished(stage):
+    backup = stage.world.uploading(stage.server, stage.disk, stage.archive)
+    stage.world.put_together(backup)
+    return backup
+
+
 WHOLE, FAILED, DELETED = frozenset({"whole"}), frozenset({"failed"}), frozenset({"deleted"})
 
 SCENARIOS = [
@@ -190,12 +196,6 @@ SCENARIOS = [
         DELETED,
     ),
 ]
-
-
-def _finished(stage):
-    backup = stage.world.uploading(stage.server, stage.disk, stage.archive)
-    stage.world.put_together(backup)
-    return backup
 
 
 @dataclass
