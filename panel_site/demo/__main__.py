@@ -1,0 +1,127 @@
+"""``python -m panel_site.demo``: exit code 0 if every step held, 1 if not, 2 for a bad DIR."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import secrets
+import signal
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from panel_site.demo.interrupts import Interrupts, Stopped
+from panel_site.demo.node import CallFailedError
+from panel_site.demo.panel import PanelError, clear_environment, running_panel, set_up
+from panel_site.demo.world import DiffersError, UnusableDirectoryError, make_world, survey
+from panel_site.seaweedfs import running_store
+
+if TYPE_CHECKING:
+    from panel_site.demo.panel import Panel
+    from panel_site.demo.story import Row
+
+
+@dataclass
+class Run:
+    """One run: what was asked for, and how far it has come."""
+
+    console: Console
+    directory: Path | None
+    keep: bool
+    finished: bool = False
+
+    def play(self, stack: contextlib.ExitStack, interrupts: Interrupts) -> None:
+        """Everything, from the directory to the table; ``stack`` cleans up."""
+        started = time.monotonic()
+        work = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="backups-demo-")))
+        directory = self._directory(work)
+        found = survey(directory)
+
+        self.console.print("Starting a store (SeaweedFS) and a panel (gunicorn) ...")
+        with interrupts.held():
+            store = stack.enter_context(running_store())
+        set_up(store, work)
+        with interrupts.held():
+            panel = stack.enter_context(running_panel(work))
+        # Models can be imported only now.
+        from panel_site.demo.story import Story, StepFailedError
+
+        story = Story(self.console, panel, store, directory, found, work)
+        try:
+            story.run()
+        except StepFailedError as error:
+            raise PanelError(str(error)) from error
+        self.console.print(_table(story.rows, time.monotonic() - started))
+        self.finished = True
+        if self.keep:
+            self._wait(panel)
+
+    def _directory(self, work: Path) -> Path:
+        if self.directory is None:
+            world = work / "world"
+            make_world(world)
+            return world
+        directory = self.directory.expanduser().resolve()
+        if work.resolve().is_relative_to(directory):
+            raise UnusableDirectoryError(
+                f"{directory} holds the demo's own temporary files; point TMPDIR elsewhere."
+            )
+        return directory
+
+    def _wait(self, panel: Panel) -> None:
+        from django.contrib.auth import get_user_model
+
+        password = secrets.token_urlsafe(12)
+        get_user_model().objects.create_superuser("demo", password=password)
+        self.console.print(f"{panel.url}/admin/  user demo, password {password}")
+        self.console.print("Panel and store run until Ctrl-C.")
+        while True:
+            signal.pause()
+
+
+def _table(rows: list[Row], seconds: float) -> Table:
+    table = Table(title=f"Every step held, {seconds:.1f} s in all", title_justify="left")
+    for column in ("step", "outcome", "figures"):
+        table.add_column(column)
+    for row in rows:
+        table.add_row(row.step, row.outcome, row.figures)
+    return table
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the demo; its exit code."""
+    parser = argparse.ArgumentParser(prog="python -m panel_site.demo", description=__doc__)
+    parser.add_argument("--dir", type=Path, metavar="PATH", help="Back up this directory.")
+    parser.add_argument("--keep", action="store_true", help="Leave panel and store running.")
+    options = parser.parse_args(arguments)
+    run = Run(Console(highlight=False), options.dir, options.keep)
+    interrupts = Interrupts()
+    clear_environment()
+    try:
+        with contextlib.ExitStack() as stack, interrupts.raised():
+            run.play(stack, interrupts)
+    except Stopped as stopped:
+        if run.finished:
+            return 0
+        return _end(run, f"Stopped by {stopped}.", stopped.exit_code)
+    except UnusableDirectoryError as error:
+        return _end(run, str(error), 1 if run.finished else 2)
+    except (CallFailedError, DiffersError, OSError, PanelError, RuntimeError) as error:
+        return _end(run, f"This did not hold: {error}", 1)
+    return 0
+
+
+def _end(run: Run, message: str, code: int) -> int:
+    run.console.print(f"[red]{escape(message)}[/]")
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,64 @@
+"""Ctrl-C and SIGTERM, so that they leave no process behind."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import FrameType
+
+_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
+
+
+class Stopped(BaseException):
+    """Somebody wants the run to end. Not an Exception: nothing on the way may swallow it."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(signal.Signals(number).name)
+        self.exit_code = 128 + number
+
+
+class Interrupts:
+    """Raises ``Stopped`` for the first signal, at a moment that suits, and ignores the others."""
+
+    def __init__(self) -> None:
+        self._held = False
+        self._pending = 0
+
+    @contextlib.contextmanager
+    def raised(self) -> Iterator[None]:
+        """Let signals end the block; after it they are ignored, so that cleaning up is undisturbed.
+
+        Nest it inside whatever has to be cleaned up.
+        """
+        for number in _SIGNALS:
+            signal.signal(number, self._handle)
+        try:
+            yield
+        finally:
+            _ignore()
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Put signals off to the end of the block: a process is being started in it."""
+        self._held = True
+        try:
+            yield
+        finally:
+            self._held = False
+            if self._pending:
+                raise Stopped(self._pending)
+
+    def _handle(self, number: int, _frame: FrameType | None) -> None:
+        _ignore()
+        if not self._held:
+            raise Stopped(number)
+        self._pending = number
+
+
+def _ignore() -> None:
+    for number in _SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
