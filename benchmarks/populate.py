@@ -1,0 +1,124 @@
+"""Fills a benchmark's database and prints, as JSON, what a load needs to know of it.
+
+``python -m benchmarks.populate --nodes 4 --pending 100 --uploading 100 --filler 1000000``
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+
+import django
+from django.utils import timezone
+
+FEWEST_SERVERS = 25
+SIZE = 1000
+PART_SIZE = 5 * 1024**2
+
+
+def main() -> None:
+    """Make the rows."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--disk", default="s3")
+    parser.add_argument("--admin", type=int, default=0)
+    for what in ("nodes", "pending", "uploading", "filler"):
+        parser.add_argument(f"--{what}", type=int, default=1 if what == "nodes" else 0)
+    wanted = parser.parse_args()
+    django.setup()
+    json.dump(populate(**vars(wanted)), sys.stdout)
+
+
+def populate(*, disk, admin, nodes, pending, uploading, filler):
+    """Rows of each kind; ``pending`` and ``uploading`` are numbers a node."""
+    from backups_remote.models import Backup, Node, Server
+
+    said = {"nodes": []}
+    start = Node.objects.count()
+    for number in range(start, start + nodes):
+        node = Node.objects.create(name=f"node-{number}")
+        servers = Server.objects.bulk_create(
+            Server(name=f"server {number}.{n}", node=node, status="restoring_backup")
+            for n in range(max(pending, uploading, FEWEST_SERVERS))
+        )
+        asking = [Backup(server=server, node=node, disk=disk) for server in servers[:pending]]
+        sending = [_uploading(server, node, disk) for server in servers[:uploading]]
+        Backup.objects.bulk_create([*asking, *sending], batch_size=500)
+        said["nodes"].append(
+            {
+                "bearer": node.bearer_token,
+                "pending": [str(b.uuid) for b in asking],
+                "uploading": [str(b.uuid) for b in sending],
+            }
+        )
+    if filler:
+        _fill(Backup, servers, node, filler)
+    if admin:
+        said["session"] = _admin_session()
+    return said
+
+
+def _uploading(server, node, disk):
+    from backups_remote.models import Backup
+
+    backup = Backup(server=server, node=node, disk=disk, upload_size=SIZE, part_size=PART_SIZE)
+    backup.upload_id = backup.upload_mark = backup.uuid.hex
+    backup.object_key = f"{server.uuid}/{backup.uuid}.tar.gz"
+    backup.upload_started_at = timezone.now()
+    return backup
+
+
+def _fill(model, servers, node, count):
+    """Whole backups, a second apart, by one statement: the shape of a panel that is years old."""
+    from django.db import connection
+
+    ended = timezone.now()
+    first = model.objects.create(
+        server=servers[0],
+        node=node,
+        disk="s3",
+        name="nightly",
+        size=SIZE,
+        checksum=f"sha1:{'0' * 40}",
+        is_successful=True,
+        completed_at=ended,
+    )
+    quote = connection.ops.quote_name
+    table = quote(model._meta.db_table)
+    columns = [f.column for f in model._meta.concrete_fields if not f.primary_key]
+    if connection.vendor == "postgresql":
+        series = f"generate_series(1, {count - 1}) AS series(n)"
+        special = {"uuid": "gen_random_uuid()", "created_at": "created_at - n * interval '1 s'"}
+        special["completed_at"] = "completed_at - n * interval '1 s'"
+    else:
+        series = (
+            f"(WITH RECURSIVE s(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM s WHERE n < {count - 1}) "
+            "SELECT n FROM s) AS series"
+        )
+        special = {
+            "uuid": "lower(hex(randomblob(16)))",
+            "created_at": "datetime(created_at, '-' || n || ' seconds')",
+            "completed_at": "datetime(completed_at, '-' || n || ' seconds')",
+        }
+    special["server_id"] = f"{servers[0].pk} + n % {len(servers)}"
+    chosen = ", ".join(special.get(column, quote(column)) for column in columns)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"INSERT INTO {table} ({', '.join(map(quote, columns))}) "
+            f"SELECT {chosen} FROM {table}, {series} WHERE {table}.id = {first.pk}"
+        )
+        cursor.execute(f"ANALYZE {table}" if connection.vendor == "postgresql" else "ANALYZE")
+
+
+def _admin_session():
+    from django.contrib.auth import get_user_model
+    from django.test import Client
+
+    user = get_user_model().objects.create_superuser("bench", "bench@example.com", "bench")
+    client = Client()
+    client.force_login(user)
+    return client.cookies["sessionid"].value
+
+
+if __name__ == "__main__":
+    main()
