@@ -1,0 +1,181 @@
+"""POST /api/remote/backups/{uuid}/restore: a restore is over."""
+
+from __future__ import annotations
+
+import json
+import uuid
+
+import pytest
+
+from backups_remote import signals
+from backups_remote.models import RESTORING, Backup
+from tests.daemon import PELICAN, PTERODACTYL
+from tests.factories import BackupFactory
+from tests.http import details, errors, nothing_changes
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def backup(server):
+    return BackupFactory(server=server, disk="wings")
+
+
+@pytest.fixture
+def heard():
+    """What ``restore_reported`` said: (backup's uuid, successful)."""
+    said = []
+
+    def hear(backup, successful, **_):
+        said.append((backup.uuid, successful))
+
+    signals.restore_reported.connect(hear)
+    yield said
+    signals.restore_reported.disconnect(hear)
+
+
+def become(server, status):
+    server.status = status
+    server.save()
+
+
+@pytest.mark.parametrize("successful", [True, False])
+def test_either_word_clears_the_status(daemon, backup, server, heard, successful):
+    become(server, RESTORING)
+    answer = daemon.report_restore(backup, successful)
+    assert (answer.status_code, answer.content) == (204, b"")
+    server.refresh_from_db()
+    assert server.status is None
+    assert heard == [(backup.uuid, successful)]
+
+
+@pytest.mark.parametrize(
+    "status",
+    [None, "", "suspended", "installing", "restoring", "RESTORING_BACKUP", " restoring_backup"],
+)
+def test_no_other_status_is_touched(daemon, backup, server, heard, status):
+    become(server, status)
+    for successful in (True, False):
+        assert daemon.report_restore(backup, successful).status_code == 204
+    server.refresh_from_db()
+    assert server.status == status
+    assert heard == []
+
+
+def test_a_repeat_is_answered_alike_and_heard_once(daemon, backup, server, heard):
+    become(server, RESTORING)
+    assert [daemon.report_restore(backup).status_code for _ in range(3)] == [204, 204, 204]
+    assert len(heard) == 1
+
+
+@pytest.mark.parametrize("state", ["pending", "completed", "failed"])
+def test_the_backups_own_state_does_not_matter(daemon, backup, server, state):
+    """The daemon has the archive's bytes already: the panel's view of it comes too late."""
+    if state == "completed":
+        assert daemon.report(backup, b"archive", None).status_code == 204
+    if state == "failed":
+        assert daemon.report_failure(backup).status_code == 204
+    before = Backup.objects.filter(pk=backup.pk).values().get()
+    become(server, RESTORING)
+    assert daemon.report_restore(backup).status_code == 204
+    server.refresh_from_db()
+    assert server.status is None
+    assert Backup.objects.filter(pk=backup.pk).values().get() == before
+
+
+NOT_BODIES = [
+    b"",
+    b" ",
+    b"{}",
+    b"[]",
+    b"[true]",
+    b"true",
+    b"null",
+    b'"successful"',
+    b"{",
+    b'{"successful":tru',
+    b'{"successful":true',
+    b'{"successful":}',
+    b'{"successful":true}}',
+    b'{"successful":NaN}',
+    b'{"successful":null}',
+    b'{"successful":1}',
+    b'{"successful":0}',
+    b'{"successful":1.0}',
+    b'{"successful":"true"}',
+    b'{"successful":"false"}',
+    b'{"successful":""}',
+    b'{"successful":[]}',
+    b'{"successful":[true]}',
+    b'{"successful":{}}',
+    b'{"Successful":true}',
+    b'{"successful\\u0000":true}',
+    b'{"successful":true,"x":Infinity}',
+    b"successful=true",
+    b"successful=false",
+    b"\xff\xfe{",
+    b'{"successful":"\xff"}',
+    b"\x00",
+    b"[" * 100_000,
+    b'{"a":' * 100_000,
+]
+CONTENT_TYPES = [
+    "application/json",
+    "application/x-www-form-urlencoded",
+    "multipart/form-data; boundary=x",
+    "text/plain",
+    None,
+]
+
+
+@pytest.mark.parametrize("content_type", CONTENT_TYPES)
+def test_a_body_without_a_boolean_is_refused(daemon, backup, server, heard, content_type):
+    become(server, RESTORING)
+    taken = {}
+    with nothing_changes(backup):
+        for body in NOT_BODIES:
+            answer = daemon.call(
+                "POST",
+                f"{backup.uuid}/restore",
+                data=body,
+                headers={"Content-Type": content_type},
+            )
+            if answer.status_code != 400 or not errors(answer, 400):
+                taken[body[:40]] = answer.text
+    assert taken == {}
+    assert heard == []
+
+
+def test_the_field_is_named(daemon, backup):
+    for body in ({}, {"successful": None}, {"successful": "yes"}):
+        answer = daemon.call("POST", f"{backup.uuid}/restore", json=body)
+        assert details(answer, 400).startswith("successful: ")
+
+
+def test_the_body_is_judged_before_the_backup(daemon):
+    unknown = f"{uuid.uuid4()}/restore"
+    assert errors(daemon.call("POST", unknown, json={}), 400)
+    assert errors(daemon.call("POST", unknown, json={"successful": True}), 404)
+
+
+def test_unknown_keys_are_ignored(daemon, backup, server):
+    become(server, RESTORING)
+    body = {"server_uuid": str(server.uuid), "successful": True, "more": [{"deep": None}]}
+    assert daemon.call("POST", f"{backup.uuid}/restore", json=body).status_code == 204
+    server.refresh_from_db()
+    assert server.status is None
+
+
+def test_whatever_the_headers_say_it_is_json(daemon, backup, server):
+    for accept in (PTERODACTYL, PELICAN, "text/html", None):
+        for content_type in CONTENT_TYPES:
+            become(server, RESTORING)
+            answer = daemon.call(
+                "POST",
+                f"{backup.uuid}/restore",
+                data=json.dumps({"successful": True}),
+                headers={"Accept": accept, "Content-Type": content_type},
+            )
+            assert answer.status_code == 204, (accept, content_type, answer.text)
+            server.refresh_from_db()
+            assert server.status is None
