@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -35,14 +36,17 @@ class Run:
     console: Console
     directory: Path | None
     keep: bool
+    begun: bool = False
     finished: bool = False
 
     def play(self, stack: contextlib.ExitStack, interrupts: Interrupts) -> None:
         """Everything, from the directory to the table; ``stack`` cleans up."""
         started = time.monotonic()
         work = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="backups-demo-")))
+        clear_environment(work)
         directory = self._directory(work)
         found = survey(directory)
+        self.begun = True
 
         self.console.print("Starting a store (SeaweedFS) and a panel (gunicorn) ...")
         with interrupts.held():
@@ -51,7 +55,7 @@ class Run:
         with interrupts.held():
             panel = stack.enter_context(running_panel(work))
         # Models can be imported only now.
-        from panel_site.demo.story import Story, StepFailedError
+        from panel_site.demo.story import StepFailedError, Story
 
         story = Story(self.console, panel, store, directory, found, work)
         try:
@@ -87,7 +91,12 @@ class Run:
 
 
 def _table(rows: list[Row], seconds: float) -> Table:
-    table = Table(title=f"Every step held, {seconds:.1f} s in all", title_justify="left")
+    table = Table(
+        title=f"Every step held, {seconds:.1f} s in all",
+        title_justify="left",
+        box=SIMPLE_HEAD,
+        pad_edge=False,
+    )
     for column in ("step", "outcome", "figures"):
         table.add_column(column)
     for row in rows:
@@ -103,7 +112,6 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     run = Run(Console(highlight=False), options.dir, options.keep)
     interrupts = Interrupts()
-    clear_environment()
     try:
         with contextlib.ExitStack() as stack, interrupts.raised():
             run.play(stack, interrupts)
@@ -112,7 +120,7 @@ def main(arguments: list[str] | None = None) -> int:
             return 0
         return _end(run, f"Stopped by {stopped}.", stopped.exit_code)
     except UnusableDirectoryError as error:
-        return _end(run, str(error), 1 if run.finished else 2)
+        return _end(run, str(error), 1 if run.begun else 2)
     except (CallFailedError, DiffersError, OSError, PanelError, RuntimeError) as error:
         return _end(run, f"This did not hold: {error}", 1)
     return 0

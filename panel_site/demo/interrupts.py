@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM, so that they leave no process behind."""
+"""Ctrl-C, SIGTERM and a closed terminal, so that they leave no process behind."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import FrameType
 
-_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
+_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Stopped(BaseException):

@@ -59,11 +59,15 @@ class Panel:
         return done.stdout
 
 
-def clear_environment() -> None:
-    """Drop what the caller's shell would tell the panel, the store or their clients."""
+def clear_environment(work: Path) -> None:
+    """Drop what the caller's shell would tell the panel, the store or their clients.
+
+    Whatever they leave lying about goes to ``work``.
+    """
     for name in list(os.environ):
         if name.startswith(_READ_BY_SETTINGS):
             del os.environ[name]
+    os.environ["TMPDIR"] = str(work)
     os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1,localhost"
     # The directory to back up may hold this very code.
     os.environ["PYTHONDONTWRITEBYTECODE"] = "1"

@@ -18,7 +18,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, Trans
 
 from backups_remote import lifecycle
 from backups_remote.exceptions import RestoreRefused
-from backups_remote.models import RESTORING, Backup, Server
+from backups_remote.models import RESTORING, Backup, BackupState, Server
 from backups_remote.models import Node as NodeRow
 from panel_site.demo.node import Node
 from panel_site.demo.world import MIB, Archive, Survey, compare, pack
@@ -94,7 +94,12 @@ class Story:
         backup = lifecycle.start_backup(server, name="Demo")
         started = time.monotonic()
         ticket = node.ask(backup.uuid, archive.size)
+        seconds = time.monotonic() - started
+        outcome = f"{len(ticket.urls)} URLs, parts of {decimal(ticket.part_size)}"
+        self._tell("ask", outcome, f"{seconds * 1000:.0f} ms")
+
         parts = []
+        started = time.monotonic()
         with self._progress("Uploading", archive.size) as advance:
             for size, part in node.upload(archive, ticket):
                 parts.append(part)
@@ -102,7 +107,7 @@ class Story:
         seconds = time.monotonic() - started
         speed = decimal(int(archive.size / seconds))
         figures = f"{decimal(archive.size)}, {seconds:.1f} s, {speed}/s"
-        self._tell("upload", f"{len(parts)} parts straight to the store", figures)
+        self._tell("upload", f"{len(parts)} parts to the store", figures)
         # As the daemon does: from here on the uploaded parts are the only copy.
         archive.path.unlink()
         _expect_state(backup, Backup.State.UPLOADING, "After its upload")
@@ -113,7 +118,7 @@ class Story:
         _expect_state(backup, Backup.State.COMPLETED, "After its report")
         _expect(backup.size == archive.size, "The backup's size is not the archive's.")
         _expect(backup.checksum == f"sha1:{archive.sha1}", "The checksum is not the archive's.")
-        self._tell("report", "put together, proven whole: completed", f"{seconds * 1000:.0f} ms")
+        self._tell("report", "proven whole, completed", f"{seconds * 1000:.0f} ms")
         return backup
 
     def _download(self, node: Node, backup: Backup, archive: Archive) -> None:
@@ -127,7 +132,7 @@ class Story:
         _expect(fetched.sha1 == archive.sha1, "The download has another SHA-1.")
         speed = decimal(int(fetched.size / seconds))
         figures = f"{decimal(fetched.size)}, {seconds:.1f} s, {speed}/s"
-        self._tell("download", "SHA-1 and every file as in the directory", figures)
+        self._tell("download", "SHA-1 and files are the same", figures)
 
     def _restore(self, node: Node, server: Server, backup: Backup) -> None:
         link = lifecycle.start_restore(backup)
@@ -141,7 +146,7 @@ class Story:
         node.report_restore(backup.uuid)
         server.refresh_from_db()
         _expect(server.status is None, "The server's status was not cleared.")
-        self._tell("restore", f"{RESTORING} was shown, then cleared", "")
+        self._tell("restore", "status was set, then cleared", "")
 
     def _fail(self, node: Node, server: Server) -> None:
         backup = self._begin_half(node, server, "Fails half-way")
@@ -149,7 +154,7 @@ class Story:
         node.report_failure(backup.uuid)
         _expect_state(backup, Backup.State.FAILED, "After a failure report")
         _expect(self._open_uploads() == 0, "The failed backup's upload was not aborted.")
-        self._tell("failure", "failed, its upload aborted", "1 part discarded")
+        self._tell("failure", "failed, its upload aborted", "1 part thrown away")
 
     def _expire(self, node: Node, server: Server) -> None:
         backup = self._begin_half(node, server, "Falls silent")
@@ -159,15 +164,15 @@ class Story:
         seconds = time.monotonic() - started
         _expect(str(backup.uuid) in said, "The command did not name the silent backup.")
         _expect_state(backup, Backup.State.FAILED, "After expire_stale_uploads")
-        self._tell("stale upload", "expired by expire_stale_uploads", f"{seconds:.1f} s")
+        self._tell("stale upload", "expired by the command", f"1 part thrown away, {seconds:.1f} s")
 
     def _look_back(self, node: Node) -> None:
         _expect(self._open_uploads() == 0, "The store still holds unfinished uploads.")
         unfinished = Backup.objects.unfinished().count()
         _expect(unfinished == 0, f"{unfinished} backups have not ended.")
         asked = node.requests
-        figures = f"{asked['panel']} requests to the panel, {asked['store']} to the store"
-        self._tell("at the end", "no unfinished backup, no upload left", figures)
+        figures = f"calls: {asked['panel']} to the panel, {asked['store']} to the store"
+        self._tell("at the end", "nothing unfinished is left", figures)
 
     def _begin_half(self, node: Node, server: Server, name: str) -> Backup:
         backup = lifecycle.start_backup(server, name=name)
@@ -206,6 +211,6 @@ def _expect(holds: object, otherwise: str) -> None:
         raise StepFailedError(otherwise)
 
 
-def _expect_state(backup: Backup, state: Backup.State, when: str) -> None:
+def _expect_state(backup: Backup, state: BackupState, when: str) -> None:
     backup.refresh_from_db()
     _expect(backup.state is state, f"{when} the backup is {backup.state}, not {state}.")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import io
 import os
 import stat
 import tarfile
@@ -81,22 +82,17 @@ def survey(root: Path) -> Survey:
         UnusableDirectoryError: it is missing, no directory, empty, or partly unreadable.
 
     """
-    if not root.exists():
-        raise UnusableDirectoryError(f"{root} does not exist.")
-    if not root.is_dir():
-        raise UnusableDirectoryError(f"{root} is not a directory.")
-    files = size = 0
-    for path in _entries(root):
-        if path.is_symlink():
-            continue
-        if not os.access(path, os.R_OK):
-            raise UnusableDirectoryError(f"{path} cannot be read.")
-        if path.is_file():
-            files += 1
-            size += path.stat().st_size
-    if not files:
+    try:
+        if not root.exists():
+            raise UnusableDirectoryError(f"{root} does not exist.")
+        if not root.is_dir():
+            raise UnusableDirectoryError(f"{root} is not a directory.")
+        found = _count(root)
+    except OSError as error:
+        raise UnusableDirectoryError(f"{error.filename} cannot be read.") from error
+    if not found.files:
         raise UnusableDirectoryError(f"{root} holds no files.")
-    return Survey(files, size)
+    return found
 
 
 def pack(root: Path, target: Path, on_bytes: Callable[[int], None]) -> Archive:
@@ -150,11 +146,24 @@ def compare(stream: Readable, root: Path) -> Archive:
     return Archive(root, hashing.size, hashing.hexdigest())
 
 
+def _count(root: Path) -> Survey:
+    effective = os.access in os.supports_effective_ids
+    files = size = 0
+    for path in _entries(root):
+        found = path.lstat()
+        if stat.S_ISREG(found.st_mode):
+            if not os.access(path, os.R_OK, effective_ids=effective):
+                raise UnusableDirectoryError(f"{path} cannot be read.")
+            files += 1
+            size += found.st_size
+    return Survey(files, size)
+
+
 def _entries(root: Path) -> Iterator[Path]:
     """Directories, files and links below ``root``; sockets, pipes and devices are left out."""
 
     def refuse(error: OSError) -> None:
-        raise UnusableDirectoryError(f"{error.filename} cannot be read.")
+        raise error
 
     for directory, names, files in os.walk(root, onerror=refuse):
         names.sort()
@@ -217,13 +226,14 @@ class _HashingWriter:
         return self._sha1.hexdigest()
 
 
-class _HashingReader:
+class _HashingReader(io.RawIOBase):
     def __init__(self, stream: Readable) -> None:
+        super().__init__()
         self._stream = stream
         self._sha1 = hashlib.sha1(usedforsecurity=False)
         self.size = 0
 
-    def read(self, size: int) -> bytes:
+    def read(self, size: int = -1, /) -> bytes:
         data = self._stream.read(size)
         self._sha1.update(data)
         self.size += len(data)
