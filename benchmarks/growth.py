@@ -23,9 +23,7 @@ FEW, MANY = 1_000, 1_000_000
 REQUESTS = ("GET", "report", "restore")
 ROUNDS, CALLS = 7, 60
 #: Any PostgreSQL whose user may create databases.
-POSTGRESQL = os.environ.get(
-    "BENCH_POSTGRESQL_URL", "postgres://postgres@127.0.0.1:5432/postgres"
-)
+POSTGRESQL = os.environ.get("BENCH_POSTGRESQL_URL", "postgres://postgres@127.0.0.1:5432/postgres")
 
 
 def run(environ: dict[str, str], scratch: Path, progress: Callable[[str], None]) -> Section:

@@ -6,8 +6,10 @@
 from __future__ import annotations
 
 import argparse
+import datetime as dt
 import json
 import sys
+from pathlib import Path
 
 import django
 from django.utils import timezone
@@ -24,12 +26,13 @@ def main() -> None:
     parser.add_argument("--admin", type=int, default=0)
     for what in ("nodes", "pending", "uploading", "filler"):
         parser.add_argument(f"--{what}", type=int, default=1 if what == "nodes" else 0)
+    parser.add_argument("--uploads", type=Path, help="A file of lines: object key, upload id.")
     wanted = parser.parse_args()
     django.setup()
     json.dump(populate(**vars(wanted)), sys.stdout)
 
 
-def populate(*, disk, admin, nodes, pending, uploading, filler):
+def populate(*, disk, admin, nodes, pending, uploading, filler, uploads):
     """Rows of each kind; ``pending`` and ``uploading`` are numbers a node."""
     from backups_remote.models import Backup, Node, Server
 
@@ -53,6 +56,8 @@ def populate(*, disk, admin, nodes, pending, uploading, filler):
         )
     if filler:
         _fill(Backup, servers, node, filler)
+    if uploads:
+        _add_uploads(Backup, servers[0], node, disk, uploads)
     if admin:
         said["session"] = _admin_session()
     return said
@@ -66,6 +71,30 @@ def _uploading(server, node, disk):
     backup.object_key = f"{server.uuid}/{backup.uuid}.tar.gz"
     backup.upload_started_at = timezone.now()
     return backup
+
+
+def _add_uploads(model, server, node, disk, uploads):
+    started = timezone.now() - dt.timedelta(days=30)
+    lines = uploads.read_text(encoding="utf-8").splitlines()
+    model.objects.bulk_create(
+        (
+            model(
+                uuid=key.rpartition("/")[2].removesuffix(".tar.gz"),
+                server=server,
+                node=node,
+                disk=disk,
+                object_key=key,
+                upload_id=upload_id,
+                upload_size=SIZE,
+                part_size=PART_SIZE,
+                upload_mark="mark",
+                upload_started_at=started,
+                created_at=started,
+            )
+            for key, upload_id in map(str.split, lines)
+        ),
+        batch_size=500,
+    )
 
 
 def _fill(model, servers, node, count):

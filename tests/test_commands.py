@@ -204,3 +204,26 @@ def test_a_pool_of_no_workers_is_refused():
 def test_an_unknown_disk_is_named(disk):
     with pytest.raises(CommandError, match="nowhere"):
         run("expire_stale_uploads", disk="nowhere")
+
+
+class Terminal(StringIO):
+    def isatty(self):
+        return True
+
+
+def test_a_terminal_sees_how_far_it_has_come(server, disk):
+    for _ in range(3):
+        lifecycle.request_upload(BackupFactory(server=server), 10)
+    out, err = StringIO(), Terminal()
+    call_command("expire_stale_uploads", older_than="0s", stdout=out, stderr=err)
+    assert "1 of 3 (33%)" in err.getvalue()
+    assert err.getvalue().endswith("\r\x1b[K")
+    assert "\x1b" not in out.getvalue()
+    assert lifecycle.count_stale(older_than=dt.timedelta(0)) == 0
+
+
+def test_elsewhere_there_is_no_progress_line(server, disk):
+    lifecycle.request_upload(BackupFactory(server=server), 10)
+    err = StringIO()
+    call_command("expire_stale_uploads", older_than="0s", stdout=StringIO(), stderr=err)
+    assert err.getvalue() == ""

@@ -19,12 +19,13 @@ from backups_remote.lifecycle.restoring import (
     start_restore,
 )
 from backups_remote.lifecycle.starting import start_backup
-from backups_remote.lifecycle.sweeping import DEFAULT_WORKERS, expire, sweep
+from backups_remote.lifecycle.sweeping import DEFAULT_WORKERS, count_stale, expire, sweep
 from backups_remote.lifecycle.uploading import request_upload
 
 __all__ = [
     "DEFAULT_WORKERS",
     "cancel_restore",
+    "count_stale",
     "delete_backup",
     "download_link",
     "expire",

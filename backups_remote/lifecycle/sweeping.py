@@ -12,7 +12,7 @@ import logging
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar
 
 from django.db import DatabaseError
 from django.utils import timezone
@@ -44,6 +44,7 @@ _BATCH: Final = 256
 
 T = TypeVar("T")
 R = TypeVar("R")
+Work: TypeAlias = "Callable[[list[Backup]], Iterator[SweepOutcome]]"
 
 
 def sweep(
@@ -65,9 +66,8 @@ def sweep(
     A fault is an outcome too, with the action ``ERROR``; the others go on.
     """
     limits = _Limits(older_than)
-    backups = Backup.objects.all() if disk is None else Backup.objects.filter(disk=disk)
     rows = _RowSweep(
-        backups,
+        _on(disk),
         limits,
         dry_run=dry_run,
         recover=app_settings.recover_uploads if recover is None else recover,
@@ -79,6 +79,12 @@ def sweep(
         yield from _sweep_orphans(alias, limits, dry_run=dry_run, workers=workers, asked=bool(disk))
 
 
+def count_stale(*, older_than: dt.timedelta | None = None, disk: str | None = None) -> int:
+    """How many backups such a sweep would look at. Some may turn out to be alive."""
+    limits = _Limits(older_than)
+    return _RowSweep(_on(disk), limits, dry_run=True, recover=False, workers=1).count()
+
+
 def expire(backups: BackupQuerySet, *, recover: bool | None = None) -> Iterator[SweepOutcome]:
     """Bring these backups to their end now, however young they are."""
     yield from _RowSweep(
@@ -88,6 +94,10 @@ def expire(backups: BackupQuerySet, *, recover: bool | None = None) -> Iterator[
         recover=app_settings.recover_uploads if recover is None else recover,
         workers=DEFAULT_WORKERS,
     ).run()
+
+
+def _on(disk: str | None) -> BackupQuerySet:
+    return Backup.objects.all() if disk is None else Backup.objects.filter(disk=disk)
 
 
 class _Limits:
@@ -150,24 +160,26 @@ class _RowSweep:
         self.workers = workers
 
     def run(self) -> Iterator[SweepOutcome]:
+        for backups, work in self._jobs():
+            yield from self._in_batches(backups, work)
+
+    def count(self) -> int:
+        return sum(backups.count() for backups, _ in self._jobs())
+
+    def _jobs(self) -> Iterator[tuple[BackupQuerySet, Work]]:
+        """What there is to do, in this order: each kind of row, and what to do with a batch."""
         now = self.limits.now
-        free = self.backups.settleable(now)
-        yield from self._in_batches(free, lambda batch: self._settle(batch, by_force=False))
+        yield self.backups.settleable(now), lambda batch: self._settle(batch, by_force=False)
         if self.limits.older_than is not None:
             taken = self.backups.reported().filter(
                 claimed_until__gt=now, reported_at__lte=now - self.limits.older_than
             )
-            yield from self._in_batches(taken, lambda batch: self._settle(batch, by_force=True))
-        silent = self.backups.silent_since(now - self.limits.shortest)
-        yield from self._in_batches(silent, self._end_silent)
-        left_behind = self.backups.left_behind().filter(completed_at__lte=now)
-        yield from self._in_batches(left_behind, self._abort_left_behind)
-        deleting = self.backups.deleting().filter(deletion_started_at__lte=now)
-        yield from self._in_batches(deleting, self._finish_deletion)
+            yield taken, lambda batch: self._settle(batch, by_force=True)
+        yield self.backups.silent_since(now - self.limits.shortest), self._end_silent
+        yield self.backups.left_behind().filter(completed_at__lte=now), self._abort_left_behind
+        yield self.backups.deleting().filter(deletion_started_at__lte=now), self._finish_deletion
 
-    def _in_batches(
-        self, backups: BackupQuerySet, work: Callable[[list[Backup]], Iterator[SweepOutcome]]
-    ) -> Iterator[SweepOutcome]:
+    def _in_batches(self, backups: BackupQuerySet, work: Work) -> Iterator[SweepOutcome]:
         """Every row once, in the order of its key, however the rows change meanwhile."""
         last = 0
         while batch := list(backups.filter(pk__gt=last).order_by("pk")[:_BATCH]):

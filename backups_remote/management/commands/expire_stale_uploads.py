@@ -12,6 +12,7 @@ from django.db import DatabaseError
 
 from backups_remote import lifecycle
 from backups_remote.conf import LONGEST_SILENCE
+from backups_remote.management.progress import ProgressLine
 from backups_remote.types import SweepAction
 
 if TYPE_CHECKING:
@@ -85,15 +86,18 @@ class Command(BaseCommand):
         would = "would be " if dry_run else ""
         counts: Counter[SweepAction] = Counter()
         failures: list[str] = []
+        age = None if older_than is None else duration(older_than)
         outcomes = lifecycle.sweep(
-            older_than=None if older_than is None else duration(older_than),
+            older_than=age,
             disk=disk,
             dry_run=dry_run,
             recover=False if no_recover else None,
             workers=workers,
         )
-        for outcome in self._unless_the_database_fails(outcomes):
+        progress = ProgressLine(self.stderr, self._count(age, disk))
+        for done, outcome in enumerate(self._unless_the_database_fails(outcomes), start=1):
             counts[outcome.action] += 1
+            progress.clear()
             detail = f": {outcome.detail}" if outcome.detail else ""
             line = f"{outcome.subject} on {outcome.disk}"
             if outcome.action is SweepAction.ERROR:
@@ -101,6 +105,8 @@ class Command(BaseCommand):
                 self.stderr.write(self.style.ERROR(f"error: {line}{detail}"))
             else:
                 self.stdout.write(f"{would}{outcome.action}: {line}{detail}")
+            progress.show(done)
+        progress.clear()
         done = sum(counts.values()) - counts[SweepAction.ERROR]
         parts = [f"{n} {action}" for action, n in counts.items() if action != SweepAction.ERROR]
         summary = f" ({', '.join(parts)})" if parts else ""
@@ -109,6 +115,14 @@ class Command(BaseCommand):
             named = ", ".join(failures[:_NAMED])
             more = f" and {len(failures) - _NAMED} more" if len(failures) > _NAMED else ""
             raise CommandError(f"{len(failures)} could not be expired: {named}{more}")
+
+    def _count(self, older_than: dt.timedelta | None, disk: str | None) -> int:
+        if not self.stderr.isatty():
+            return 0
+        try:
+            return lifecycle.count_stale(older_than=older_than, disk=disk)
+        except DatabaseError:
+            return 0
 
     def _unless_the_database_fails(
         self, outcomes: Iterator[SweepOutcome]
