@@ -171,7 +171,7 @@ class Story:
         unfinished = Backup.objects.unfinished().count()
         _expect(unfinished == 0, f"{unfinished} backups have not ended.")
         asked = node.requests
-        figures = f"calls: {asked['panel']} to the panel, {asked['store']} to the store"
+        figures = f"calls: {asked['panel']} panel, {asked['store']} store"
         self._tell("at the end", "nothing unfinished is left", figures)
 
     def _begin_half(self, node: Node, server: Server, name: str) -> Backup:
