@@ -14,10 +14,15 @@ _DECIMAL: Final = re.compile(r"[0-9]{1,18}", re.ASCII)
 #: Visible ASCII: what checksums, their types and ETags consist of.
 _VISIBLE: Final = re.compile(r"[!-~]*", re.ASCII)
 _LONGEST_ETAG: Final = 1024
+#: What every database's 64-bit column takes.
+LARGEST_SIZE: Final = 2**63 - 1
 
 
 class SizeField(serializers.Field[int, Any, int, Any]):
-    """A number of bytes. Only a real JSON integer will do (no true, 1.0 or "1")."""
+    """A number of bytes. Only a real JSON integer will do (no true, 1.0 or "1").
+
+    A report is bounded by what a row can hold alone: what fits a disk is for the disk to judge.
+    """
 
     default_error_messages = {
         "invalid": "A valid integer is required.",
@@ -31,13 +36,18 @@ class SizeField(serializers.Field[int, Any, int, Any]):
             self.fail("invalid")
         if data < 0:
             self.fail("negative")
-        if data > app_settings.largest_size:
-            self.fail("huge", largest=app_settings.largest_size)
+        if data > self.largest:
+            self.fail("huge", largest=self.largest)
         return int(data)
+
+    @property
+    def largest(self) -> int:
+        """The largest number taken."""
+        return LARGEST_SIZE
 
 
 class QuerySizeField(SizeField):
-    """A positive number of bytes, written in decimal digits."""
+    """A positive number of bytes that can be uploaded, written in decimal digits."""
 
     default_error_messages = {"zero": "Ensure this value is greater than 0."}
 
@@ -49,6 +59,11 @@ class QuerySizeField(SizeField):
         if size == 0:
             self.fail("zero")
         return size
+
+    @property
+    def largest(self) -> int:
+        """As many parts of the largest size as an upload may have."""
+        return app_settings.largest_size
 
 
 class TokenField(serializers.Field[str, Any, str, Any]):

@@ -61,7 +61,8 @@ class DaemonJSONParser(BaseParser):
         if len(body) > LARGEST_BODY:
             raise BodyTooLarge
         try:
-            data = json.loads(body, parse_constant=_refuse_constant)
+            # Bytes would be read as UTF-16 or with lone surrogates too.
+            data = json.loads(body.decode(), parse_constant=_refuse_constant)
         except (ValueError, RecursionError):
             raise ParseError("The body is not valid JSON.") from None
         if not isinstance(data, dict):
@@ -123,8 +124,8 @@ class RemoteView(APIView):
     versioning_class = None
     # No HEAD: it would do all that a GET does.
     http_method_names = ["get", "post"]
-    #: The table's code for a backup whose state does not allow the call.
-    conflict_status: ClassVar[int] = 409
+    #: The tables' codes for a backup whose state does not allow the call.
+    conflict_statuses: ClassVar[Mapping[str, int]] = {"GET": 409, "POST": 400}
 
     def get_authenticators(self) -> list[BaseAuthentication]:
         """The classes of the setting ``AUTHENTICATION_CLASSES``."""
@@ -136,7 +137,8 @@ class RemoteView(APIView):
         if isinstance(exc, APIException) and exc.status_code in {401, 403} and challenge:
             exc.status_code = 401
             exc.auth_header = challenge  # type: ignore[attr-defined]
-        response = error_response(exc, conflict_status=self.conflict_status)
+        conflict_status = self.conflict_statuses.get(self.request.method or "", 409)
+        response = error_response(exc, conflict_status=conflict_status)
         if response is None:
             raise exc
         response.exception = True

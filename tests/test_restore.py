@@ -142,7 +142,7 @@ def test_a_body_without_a_boolean_is_refused(daemon, backup, server, heard, cont
             )
             if answer.status_code != 400 or not errors(answer, 400):
                 taken[body[:40]] = answer.text
-    assert taken == {}
+        assert taken == {}
     assert heard == []
 
 

@@ -101,7 +101,7 @@ def test_a_size_that_is_none_is_refused(daemon, backup, open_uploads):
             answer = daemon.call("GET", f"{backup.uuid}?{query}")
             if answer.status_code != 400 or not details(answer, 400).startswith("size: "):
                 taken[query] = answer.text
-    assert taken == {}
+        assert taken == {}
 
 
 def test_sizes_end_where_max_parts_of_five_gib_do(daemon, backup, settings):
