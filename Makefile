@@ -15,8 +15,8 @@ test: $(VENV)/.installed
 torture: $(VENV)/.installed
 	@$(BIN)/python -m pytest -m torture -s
 
-bench: $(VENV)/.installed
-	@$(BIN)/python -m benchmarks
+bench: $(VENV)/.benching
+	@$(BIN)/python -m benchmarks $(if $(ONLY),--only $(ONLY))
 
 lint: $(VENV)/.linting
 	@$(BIN)/ruff check .
@@ -42,6 +42,10 @@ $(VENV)/.installed: pyproject.toml
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade "pip>=25.1"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --group test --editable .
+	@touch $@
+
+$(VENV)/.benching: $(VENV)/.installed
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --group bench
 	@touch $@
 
 $(VENV)/.linting: $(VENV)/.installed

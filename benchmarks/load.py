@@ -153,14 +153,8 @@ def run(store: Store, scratch: Path, progress: Callable[[str], None]) -> Section
         lived = play("backups", address, nodes, SECONDS)
         progress(f"{SECONDS} s of backups")
     section = Section(f"{NODES} nodes at once, {SECONDS} s, {WORKERS} gunicorn workers")
-    section.figures.append(
-        Figure(
-            "Errors",
-            float(sum(lived["errors"].values()) + sum(empty["errors"].values())),
-            0,
-            unit="",
-        )
-    )
+    errors = lived["errors"] + empty["errors"]
+    section.figures.append(Figure("Errors", float(errors.total()), 0, unit=""))
     for kind, times in lived["times"].items():
         cuts = statistics.quantiles(times, n=100)
         section.figures.append(
@@ -176,10 +170,10 @@ def run(store: Store, scratch: Path, progress: Callable[[str], None]) -> Section
     ceiling = len(empty["times"]["empty"]) / CEILING_SECONDS
     section.notes.append(
         f"{requests:,.0f} requests a second, and as many backups made as reports among them, "
-        f"beside {ceiling:,.0f} a second of the empty view: {requests / ceiling:.0%} of the ceiling. "
+        f"beside {ceiling:,.0f} a second of the empty view: {requests / ceiling:.0%} of it. "
         "Panel, store and all 200 nodes share the machine's cores."
     )
-    section.notes += [f"{count} × {error}" for error, count in lived["errors"].most_common(5)]
+    section.notes += [f"{count} × {error}" for error, count in errors.most_common(5)]
     return section
 
 

@@ -121,7 +121,8 @@ def _fill(model, servers, node, count):
         special["completed_at"] = "completed_at - n * interval '1 s'"
     else:
         series = (
-            f"(WITH RECURSIVE s(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM s WHERE n < {count - 1}) "
+            "(WITH RECURSIVE s(n) AS "
+            f"(SELECT 1 UNION ALL SELECT n + 1 FROM s WHERE n < {count - 1}) "
             "SELECT n FROM s) AS series"
         )
         special = {

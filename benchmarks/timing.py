@@ -23,7 +23,7 @@ def side_by_side(
 ) -> dict[str, float]:
     """The median seconds of one call of each, over ``rounds`` turns of ``calls`` calls."""
     seen: dict[str, list[float]] = {name: [] for name in contestants}
-    for name, call in contestants.items():
+    for call in contestants.values():
         call()
     for _ in range(rounds):
         for name, call in contestants.items():

@@ -30,8 +30,9 @@ class ProgressLine:
         now = time.monotonic()
         if self._shows and now - self._shown_at >= _PACE:
             self._shown_at = now
-            of_all = f" of {self._total:,} ({done / self._total:.0%})" if done <= self._total else ""
-            self._stream.write(f"{_ERASE}{done:,}{of_all}", ending="")
+            self._stream.write(f"{_ERASE}{done:,}", ending="")
+            if done <= self._total:
+                self._stream.write(f" of {self._total:,} ({done / self._total:.0%})", ending="")
             self._stream.flush()
 
     def clear(self) -> None:

@@ -1,4 +1,4 @@
-"""The floor of a small request: what the host's DRF costs for a node that is let in, and no more."""
+"""The floor of a small request: what DRF costs for a node that is let in, and no more."""
 
 from rest_framework.permissions import BasePermission
 from rest_framework.response import Response

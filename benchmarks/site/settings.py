@@ -4,8 +4,8 @@ import os
 
 os.environ.setdefault("DJANGO_SECRET_KEY", "a-key-for-benchmarks")
 
-from panel_site.settings import *  # noqa: E402, F403
-from panel_site.settings import BACKUPS_REMOTE, STORAGES  # noqa: E402
+from panel_site.settings import *  # noqa: F403
+from panel_site.settings import BACKUPS_REMOTE, STORAGES
 
 ROOT_URLCONF = "benchmarks.site.urls"
 INSTANT_DISK = "instant"
