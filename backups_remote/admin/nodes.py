@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from django.contrib import admin
+from django.db import models
 
 from backups_remote.admin.base import NodeModelAdmin, save_changed_fields
 from backups_remote.admin.protecting import protected_by
@@ -23,6 +24,7 @@ class NodeAdmin(NodeModelAdmin):
     list_display = ("name", "url", "created_at")
     search_fields = ("name", "url")
     ordering = ("name",)
+    formfield_overrides: ClassVar = {models.URLField: {"assume_scheme": "https"}}
     fields = ("name", "url", "uuid", "token_id", "created_at", "updated_at")
     readonly_fields = ("uuid", "token_id", "created_at", "updated_at")
 
