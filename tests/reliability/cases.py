@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from backups_remote.models import Backup
 from tests.daemon import success
 from tests.reliability.proxy import Fault
+from tests.reliability.tally import TOTALS
 from tests.reliability.world import PersistentNode, parts_of
 
 if TYPE_CHECKING:
@@ -208,6 +209,7 @@ class Tally:
 
     def judge(self, stage, name, backup, allowed):
         self.tried += 1
+        TOTALS.add(cases=1)
         wrong = stage.world.wrong_with(backup, stage.archive)
         row = Backup.objects.filter(pk=backup.pk).first()
         end = "deleted" if row is None else "whole" if row.is_successful else "failed"
@@ -218,6 +220,7 @@ class Tally:
 
     def note(self, name, problem):
         self.lost.append(f"{name}: {problem}")
+        TOTALS.add(lost=1)
         print(f"  LOST {self.lost[-1]}", flush=True)
 
     def close(self):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 
 import boto3
@@ -11,7 +12,17 @@ from botocore.config import Config
 from tests.factories import NodeFactory, ServerFactory
 from tests.reliability.panel import Commander, Panel, manage
 from tests.reliability.proxy import Proxy
+from tests.reliability.tally import TOTALS
 from tests.reliability.world import PART_SIZE, PersistentNode, World
+
+#: How long a repeat waits for the first report, in seconds: many here wait for a dead panel's.
+PATIENCE = 0.3
+
+
+def pytest_terminal_summary(terminalreporter):
+    if TOTALS.cases or TOTALS.sequences or TOTALS.lost:
+        terminalreporter.section("reliability")
+        terminalreporter.write_line(TOTALS.summary)
 
 
 @pytest.fixture(scope="session")
@@ -53,7 +64,7 @@ def world(shared_world, transactional_db):
 def shared_panel(shared_world, django_db_blocker):
     # Only the database's name is asked for.
     with django_db_blocker.unblock():
-        site = shared_world.site()
+        site = shared_world.site(timeouts={"PATIENCE": PATIENCE})
     with Panel(site, shared_world.scratch) as panel:
         yield panel
 
@@ -95,9 +106,9 @@ def sweep(run):
 
 @pytest.fixture
 def commander(world):
-    """Runs many commands, each in a process of its own."""
-    with Commander(world.site()) as commanding:
-        yield commanding
+    """Makes what runs many commands, each in a process of its own."""
+    with contextlib.ExitStack() as running:
+        yield lambda: running.enter_context(Commander(world.site()))
 
 
 @pytest.fixture

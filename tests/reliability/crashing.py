@@ -116,10 +116,11 @@ class CrashingConfig(AppConfig):
     label = "reliability"
 
     def ready(self):
+        from backups_remote.lifecycle import reporting
         from backups_remote.storage import s3
 
         for name in STORE_CALLS:
             setattr(s3.S3Backend, name, _around(name, getattr(s3.S3Backend, name)))
         for name, seconds in settings.TIMEOUTS.items():
-            setattr(s3, name, seconds)
+            setattr(reporting if name == "PATIENCE" else s3, name, seconds)
         connection_created.connect(_on_connection, dispatch_uid="reliability")

@@ -20,5 +20,5 @@ STORAGES |= {
     for disk, location in _told["locations"].items()
 }
 BACKUPS_REMOTE = _told["backups_remote"]
-#: Seconds, in place of storage.s3's own.
+#: Seconds, in place of storage.s3's own and of lifecycle.reporting's PATIENCE.
 TIMEOUTS = _told["timeouts"]

@@ -8,10 +8,12 @@ of a panel share a database and are swept together; cases of the command are swe
 from __future__ import annotations
 
 import itertools
-import time
+import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
+from django.db import connection
 
 from backups_remote.models import Backup
 from tests.daemon import success
@@ -29,6 +31,8 @@ from tests.reliability.cases import (
 from tests.reliability.world import parts_of
 
 NODE = ("retries", "gone")
+#: How many commands run at once.
+LANES = 4
 BY_NAME = {scenario.name: scenario for scenario in SCENARIOS}
 
 
@@ -72,7 +76,7 @@ def finish(stage, tally, played, sweep, *, may_stay_claimed):
     for name, scenario, backup, fate in played:
         allowed = scenario.retried if fate == NODE[0] else scenario.gone
         tally.judge(stage, name, backup, allowed)
-    stray = stage.world.uploads(stage.world.locations[stage.disk])
+    stray = stage.world.uploads(f"{stage.world.locations[stage.disk]}/")
     if stray:
         tally.note("all", f"uploads are left: {stray}")
 
@@ -237,7 +241,7 @@ def play_command(stage, commander, tally, case):
         operation, nth, kind = fault
         injected = FAULTS[kind].on(
             operation,
-            stage.world.locations[stage.disk],
+            f"{stage.world.locations[stage.disk]}/",
             nth=nth,
             times=ATTEMPTS.get(operation, 2),
         )
@@ -260,7 +264,7 @@ def play_command(stage, commander, tally, case):
         tally.note(title, last.out)
     for backup, allowed in population.ends:
         tally.judge(stage, title, backup, allowed)
-    stray = stage.world.uploads(stage.world.locations[stage.disk])
+    stray = stage.world.uploads(f"{stage.world.locations[stage.disk]}/")
     if stray:
         tally.note(title, f"uploads are left: {stray}")
     population.clear()
@@ -280,16 +284,33 @@ def tiny_stage(world, panel, server, node, disk, tiny):
 
 
 def run_commands(stage, commander, tally, cases):
-    started = time.monotonic()
-    for number, case in enumerate(cases, start=1):
-        play_command(stage, commander, tally, case)
-        if number % 25 == 0:
-            print(f"  {number} runs, {time.monotonic() - started:.0f} s", flush=True)
+    """Play the cases, ``LANES`` at a time, each lane on a disk and with commands of its own."""
+    waiting = iter(list(cases))
+    taking = threading.Lock()
+
+    def take():
+        with taking:
+            return next(waiting, None)
+
+    def play_one_after_another(lane):
+        own, commands = lane
+        try:
+            while (case := take()) is not None:
+                play_command(own, commands, tally, case)
+        finally:
+            connection.close()
+
+    lanes = [
+        (replace(stage, disk=stage.world.new_disk()), commander())
+        for _ in range(min(LANES, len(cases)))
+    ]
+    with ThreadPoolExecutor(len(lanes)) as pool:
+        list(pool.map(play_one_after_another, lanes))
 
 
 def test_a_command_that_dies_is_simply_run_again(tiny_stage, commander):
     tally = Tally("a few crashes of the command")
-    steps = command_steps(tiny_stage, commander)
+    steps = command_steps(tiny_stage, commander())
     completions = [n for n, step in enumerate(steps, start=1) if step == "store.complete_upload"]
     assert len(completions) == 2
     cases = [(f"killed after step {n}", f"{n}:after", None, "gone") for n in completions]
@@ -302,7 +323,7 @@ def test_a_command_that_dies_is_simply_run_again(tiny_stage, commander):
 @pytest.mark.parametrize("fate", NODE)
 def test_a_command_may_die_at_any_step(tiny_stage, commander, fate):
     tally = Tally(f"crashes of the command, node {fate}")
-    steps = command_steps(tiny_stage, commander)
+    steps = command_steps(tiny_stage, commander())
     cases = [
         (f"killed {when} {number} ({step}), node {fate}", f"{number}:{when}", None, fate)
         for number, step in enumerate(steps, start=1)
@@ -317,7 +338,7 @@ def test_a_command_may_die_at_any_step(tiny_stage, commander, fate):
 @pytest.mark.parametrize("fate", NODE)
 def test_a_store_may_fail_at_any_call_of_the_command(tiny_stage, commander, fate):
     tally = Tally(f"faults of the command's store calls, node {fate}")
-    calls = list(store_steps(command_steps(tiny_stage, commander)))
+    calls = list(store_steps(command_steps(tiny_stage, commander())))
     cases = [
         (f"{operation} {nth}: {fault}, node {fate}", "", (operation, nth, fault), fate)
         for operation, nth in calls
