@@ -1,0 +1,200 @@
+"""What is shipped: the wheel, in a new project that follows the README to the letter."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import venv
+import zipfile
+from pathlib import Path
+from types import SimpleNamespace
+
+import django
+import pytest
+import requests
+import yaml
+
+from tests.daemon import Daemon
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = ROOT / "backups_remote"
+MIB = 1024**2
+
+pytestmark = pytest.mark.once
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    """The wheel, built from a copy: a build leaves things in its source tree."""
+    source = tmp_path_factory.mktemp("source")
+    leave = shutil.ignore_patterns("__pycache__", "*.egg-info")
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source)
+    for name in ("backups_remote", "panel_site", "tests"):
+        shutil.copytree(ROOT / name, source / name, ignore=leave)
+    run(sys.executable, "-m", "build", "--wheel", cwd=source)
+    (built,) = (source / "dist").iterdir()
+    return built
+
+
+@pytest.fixture(scope="module")
+def python(wheel, tmp_path_factory):
+    """The interpreter of a new environment that holds the wheel and the dependencies."""
+    directory = tmp_path_factory.mktemp("environment")
+    venv.create(directory, symlinks=True)
+    new = directory / "bin/python"
+    pip = (sys.executable, "-m", "pip", "--python", new, "--disable-pip-version-check")
+    run(*pip, "install", "--quiet", "--no-deps", "--no-index", wheel)
+    # A directory in a .pth file is not searched for .pth files: the editable install stays unseen.
+    (site,) = directory.glob("lib/python*/site-packages")
+    (site / "dependencies.pth").write_text(str(Path(django.__file__).parents[1]))
+    return new
+
+
+def run(*command, cwd=None, environment=None):
+    """What a command printed; it must succeed, a project's own without a complaint."""
+    done = subprocess.run(
+        [str(word) for word in command],
+        cwd=cwd,
+        env=environment or clean_environment(),
+        capture_output=True,
+        check=False,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, f"{command}:\n{done.stdout}\n{done.stderr}"
+    assert environment is None or not done.stderr, f"{command}:\n{done.stderr}"
+    return done.stdout
+
+
+def clean_environment(**more):
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("AWS_", "BACKUPS_", "DATABASE_", "DJANGO_", "PYTHON"))
+    }
+    return kept | more
+
+
+def names_in(wheel):
+    with zipfile.ZipFile(wheel) as archive:
+        return set(archive.namelist())
+
+
+def steps(language):
+    """The code blocks of the README's way into a project."""
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    way = readme.partition("\n## Add it to a project\n")[2].partition("\n## ")[0]
+    return re.findall(rf"^```{language}\n(.*?)^```$", way, re.MULTILINE | re.DOTALL)
+
+
+def test_the_wheel_holds_the_app_and_nothing_else(wheel):
+    names = names_in(wheel)
+    ours = {
+        str(path.relative_to(ROOT))
+        for path in PACKAGE.rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+    assert {name for name in names if ".dist-info/" not in name} == ours
+    assert "backups_remote/py.typed" in names
+    assert "backups_remote/migrations/0001_initial.py" in names
+    assert any(name.endswith(".dist-info/licenses/LICENSE") for name in names)
+
+
+def test_the_readme_names_this_wheel(wheel):
+    install = shlex.split(steps("sh")[0].splitlines()[1])
+    assert install[-1] == f"dist/{wheel.name}"
+
+
+@pytest.fixture(scope="module")
+def project(python, store, tmp_path_factory):
+    """A new project, the app added to it as the README says."""
+    directory = tmp_path_factory.mktemp("project")
+    environment = clean_environment(
+        BACKUPS_ACCESS_KEY=store.access_key, BACKUPS_SECRET_KEY=store.secret_key
+    )
+    run(python, "-m", "django", "startproject", "mine", directory)
+    settings, urls = steps("python")
+    assert f'"bucket_name": "{store.bucket}"' in settings
+    for name, code in (("settings", settings), ("urls", urls)):
+        with (directory / f"mine/{name}.py").open("a") as file:
+            file.write("\n" + code.replace("https://s3.example.com", store.endpoint))
+
+    def manage(*arguments):
+        return run(
+            python, "-W", "error", "manage.py", *arguments, cwd=directory, environment=environment
+        )
+
+    said = {}
+    for line in steps("sh")[1].splitlines():
+        program, script, *arguments = shlex.split(line)
+        assert (program, script) == ("python", "manage.py")
+        said[arguments[0]] = manage(*arguments)
+    return SimpleNamespace(
+        directory=directory, environment=environment, manage=manage, python=python, said=said
+    )
+
+
+@pytest.fixture
+def panel(project):
+    """The project, served."""
+    log = project.directory / "server.log"
+    command = [project.python, "-m", "gunicorn", "mine.wsgi", "--bind", "127.0.0.1:0"]
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [*command, "--no-control-socket", "--timeout", "180"],
+            cwd=project.directory,
+            env=project.environment,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+        while not (found := re.search(r"Listening at: (http://\S+)", log.read_text())):
+            assert process.poll() is None, log.read_text()
+        yield found[1]
+    finally:
+        process.terminate()
+        process.wait(timeout=30)
+
+
+def test_a_new_project_makes_a_whole_backup(project, panel):
+    where = project.manage(
+        "shell", "-v", "0", "-c", "import backups_remote; print(backups_remote.__file__)"
+    )
+    assert Path(where.strip()).is_relative_to(project.python.parents[1])
+    assert project.said["check"] == "System check identified no issues (0 silenced).\n"
+    assert project.manage("makemigrations", "--check", "--dry-run") == "No changes detected\n"
+
+    configuration = yaml.safe_load(project.said["create_node"])
+    assert set(yaml.safe_load(steps("yaml")[0])) == set(configuration)
+    backup = SimpleNamespace(uuid=project.manage("shell", "-v", "0", "-c", START).strip())
+    archive = os.urandom(6 * MIB)
+    with Daemon(panel, f"{configuration['token_id']}.{configuration['token']}") as daemon:
+        answer = daemon.back_up(backup, archive)
+    assert answer.status_code == 204, answer.text
+
+    state, link = project.manage("shell", "-v", "0", "-c", FINISH).split()
+    assert state == "completed"
+    assert requests.get(link, timeout=30).content == archive
+
+    (cron,) = steps("cron")
+    arguments = shlex.split(cron.partition("manage.py ")[2])
+    assert project.manage(*arguments) == "0 expired, 0 failed.\n"
+
+
+START = """
+from backups_remote import lifecycle
+from backups_remote.models import Node, Server
+server = Server.objects.create(name="Survival", node=Node.objects.get(name="fra-1"))
+print(lifecycle.start_backup(server).uuid)
+"""
+FINISH = """
+from backups_remote import lifecycle
+from backups_remote.models import Backup
+backup = Backup.objects.get()
+print(backup.state, lifecycle.download_link(backup))
+"""
