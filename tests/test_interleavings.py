@@ -35,6 +35,7 @@ from backups_remote.lifecycle import reporting
 from backups_remote.models import Backup
 from backups_remote.types import Report, ReportedPart
 from tests.factories import BackupFactory, ServerFactory
+from tests.reliability.tally import TOTALS
 
 MIB = 1024**2
 FIRST, REST = os.urandom(5 * MIB), b"the rest"
@@ -154,6 +155,7 @@ class Life(RuleBasedStateMachine):
         if far == "uploaded":
             self.parts_arrive("both")
         tried["sequences"] += 1
+        TOTALS.add(sequences=1)
         for who in crowd:
             if who == "report":
                 self.somebody_reports("listed")
@@ -320,7 +322,7 @@ def life(disk, s3, store, location, monkeypatch):
     tried.clear()
     yield type("Machine", (Life,), {"s3": s3, "bucket": store.bucket, "location": f"{location}/"})
     counted = ", ".join(f"{count} {what}" for what, count in sorted(tried.items()))
-    print(f"\nTried: {counted}; lost: 0")
+    print(f"\nTried: {counted}")
 
 
 def limited(examples, **more):
@@ -369,25 +371,37 @@ SCHEDULES = st.lists(
 )
 
 
+def play_schedules(life, examples):
+    with TOTALS.losing():
+        limited(examples)(
+            given(CROWDS, SCHEDULES)(lambda crowd, schedule: play(life, crowd, schedule))
+        )()
+
+
+def play_interleavings(life, examples, steps):
+    with TOTALS.losing():
+        run_state_machine_as_test(life, settings=limited(examples, stateful_step_count=steps))
+
+
 @pytest.mark.django_db(transaction=True)
 def test_no_schedule_of_a_crowd_loses_a_backup(life):
-    limited(80)(given(CROWDS, SCHEDULES)(lambda crowd, schedule: play(life, crowd, schedule)))()
+    play_schedules(life, 30)
 
 
 @pytest.mark.django_db(transaction=True)
 def test_no_interleaving_loses_a_backup(life):
-    run_state_machine_as_test(life, settings=limited(25, stateful_step_count=25))
+    play_interleavings(life, 10, 20)
 
 
 @pytest.mark.torture
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(600)
 @pytest.mark.django_db(transaction=True)
 def test_no_long_schedule_of_a_crowd_loses_a_backup(life):
-    limited(600)(given(CROWDS, SCHEDULES)(lambda crowd, schedule: play(life, crowd, schedule)))()
+    play_schedules(life, 300)
 
 
 @pytest.mark.torture
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(600)
 @pytest.mark.django_db(transaction=True)
 def test_no_long_interleaving_loses_a_backup(life):
-    run_state_machine_as_test(life, settings=limited(150, stateful_step_count=40))
+    play_interleavings(life, 50, 40)

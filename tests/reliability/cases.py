@@ -10,7 +10,7 @@ from backups_remote.models import Backup
 from tests.daemon import success
 from tests.reliability.proxy import Fault
 from tests.reliability.tally import TOTALS
-from tests.reliability.world import PersistentNode, parts_of
+from tests.reliability.world import PERSEVERANCE, PersistentNode, parts_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -80,8 +80,8 @@ class Stage:
     archive: bytes
     bearer: str
 
-    def node(self):
-        return PersistentNode(self.panel.url, self.bearer)
+    def node(self, perseverance=None):
+        return PersistentNode(self.panel.url, self.bearer, perseverance or PERSEVERANCE)
 
 
 @dataclass(frozen=True)

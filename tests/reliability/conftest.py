@@ -9,6 +9,7 @@ import boto3
 import pytest
 from botocore.config import Config
 
+from tests.conftest import S3_BACKEND
 from tests.factories import NodeFactory, ServerFactory
 from tests.reliability.panel import Commander, Panel, manage
 from tests.reliability.proxy import Proxy
@@ -65,7 +66,8 @@ def shared_panel(shared_world, django_db_blocker):
     # Only the database's name is asked for.
     with django_db_blocker.unblock():
         site = shared_world.site(timeouts={"PATIENCE": PATIENCE})
-    with Panel(site, shared_world.scratch) as panel:
+    # Many: one that was killed is replaced only after a while.
+    with Panel(site, shared_world.scratch, workers=6) as panel:
         yield panel
 
 
@@ -115,6 +117,20 @@ def commander(world):
 def disk(world):
     """A disk for the test alone. (Not the one of tests on a panel within pytest's process.)"""
     return world.new_disk()
+
+
+@pytest.fixture
+def local(world, settings, disk):
+    """The test's own process is a panel too: every disk of the world, ``disk`` the default one."""
+    settings.STORAGES = {
+        **settings.STORAGES,
+        **{
+            alias: {"BACKEND": S3_BACKEND, "OPTIONS": {**world.storage, "location": location}}
+            for alias, location in world.locations.items()
+        },
+    }
+    settings.BACKUPS_REMOTE = {"DEFAULT_DISK": disk, "MAX_PART_SIZE": PART_SIZE}
+    return disk
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import threading
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -21,6 +22,7 @@ from tests.reliability.cases import (
     ATTEMPTS,
     FAILED,
     FAULTS,
+    OPERATIONS,
     SCENARIOS,
     WHOLE,
     Stage,
@@ -33,6 +35,8 @@ from tests.reliability.world import parts_of
 NODE = ("retries", "gone")
 #: How many commands run at once.
 LANES = 4
+#: How long a node tries where a dead panel's claim may outlast any node, in seconds.
+CLAIMED_PERSEVERANCE = 3
 BY_NAME = {scenario.name: scenario for scenario in SCENARIOS}
 
 
@@ -60,7 +64,7 @@ def play_crash(stage, scenario, where):
 def finish(stage, tally, played, sweep, *, may_stay_claimed):
     """Nodes try again or are gone; the command runs once; everything is judged."""
     nodes = [
-        (name, scenario, backup, stage.node())
+        (name, scenario, backup, stage.node(CLAIMED_PERSEVERANCE if may_stay_claimed else None))
         for name, scenario, backup, fate in played
         if fate == NODE[0]
     ]
@@ -208,6 +212,7 @@ class Population:
             (world.left_behind(*where), FAILED),
             (world.deleting(*where), frozenset({"deleted"})),
         ]
+        self.backups = [backup for backup, _ in self.ends]
         world.begin(world.key_of(self.reported))
 
     def nodes_report(self):
@@ -221,8 +226,7 @@ class Population:
 
     def clear(self):
         """Out of the way of the next case, which has this disk too."""
-        ids = [backup.pk for backup, _ in self.ends]
-        Backup.objects.filter(pk__in=ids).delete()
+        Backup.objects.filter(pk__in=[backup.pk for backup in self.backups]).delete()
 
 
 def sweep_with(commander, disk, crash_at=""):
@@ -234,21 +238,27 @@ def sweep_with(commander, disk, crash_at=""):
 
 
 def play_command(stage, commander, tally, case):
-    title, crash_at, fault, fate = case
+    """``faults``: (which of the population or None, operation, occurrence, kind), all in one run."""
+    title, crash_at, faults, fate = case
     population = Population(stage)
-    proxy = stage.world.proxy
-    if fault:
-        operation, nth, kind = fault
-        injected = FAULTS[kind].on(
-            operation,
-            f"{stage.world.locations[stage.disk]}/",
-            nth=nth,
-            times=ATTEMPTS.get(operation, 2),
-        )
-        with proxy.going_wrong(injected):
+    if faults:
+        injected = [
+            FAULTS[kind].on(
+                operation,
+                f"{stage.world.locations[stage.disk]}/"
+                + (
+                    "" if which is None else f"{stage.server.uuid}/{population.backups[which].uuid}"
+                ),
+                nth=nth,
+                times=ATTEMPTS.get(operation, 2),
+            )
+            for which, operation, nth, kind in faults
+        ]
+        with stage.world.proxy.going_wrong(*injected):
             outcome = sweep_with(commander, stage.disk)
-        if not injected.hits:
-            tally.note(title, "the fault was never met")
+        for fault, what in zip(injected, faults, strict=True):
+            if not fault.hits:
+                tally.note(title, f"the fault was never met: {what}")
         if "Traceback" in outcome.out or outcome.code not in {0, 1}:
             tally.note(title, outcome.out)
     else:
@@ -276,6 +286,32 @@ def command_steps(stage, commander):
     assert counted.code == 0, counted.out
     population.clear()
     return counted.steps
+
+
+def command_calls(stage, commander):
+    """(which of the population or None, operation, occurrence) of the command's store calls."""
+    population = Population(stage)
+    location = f"{stage.world.locations[stage.disk]}/"
+    before = len(stage.world.proxy.calls(location))
+    assert sweep_with(commander, stage.disk).code == 0
+    seen: Counter = Counter()
+    for call in stage.world.proxy.calls(location)[before:]:
+        about = [n for n, b in enumerate(population.backups) if str(b.uuid) in call.key]
+        which = about[0] if about else None
+        seen[which, call.operation] += 1
+        yield which, call.operation, seen[which, call.operation]
+    population.clear()
+
+
+def rounds_of_faults(calls):
+    """Every fault at every call: in each round one for each backup, and one for the list."""
+    queues = {}
+    for which, operation, nth in calls:
+        queues.setdefault(which, []).extend(
+            (which, operation, nth, fault) for fault in FAULTS if possible(fault, operation)
+        )
+    for met in itertools.zip_longest(*queues.values()):
+        yield [fault for fault in met if fault is not None]
 
 
 @pytest.fixture
@@ -338,12 +374,11 @@ def test_a_command_may_die_at_any_step(tiny_stage, commander, fate):
 @pytest.mark.parametrize("fate", NODE)
 def test_a_store_may_fail_at_any_call_of_the_command(tiny_stage, commander, fate):
     tally = Tally(f"faults of the command's store calls, node {fate}")
-    calls = list(store_steps(command_steps(tiny_stage, commander())))
+    calls = list(command_calls(tiny_stage, commander()))
+    assert {operation for _, operation, _ in calls} == set(OPERATIONS.values()) - {"create"}
     cases = [
-        (f"{operation} {nth}: {fault}, node {fate}", "", (operation, nth, fault), fate)
-        for operation, nth in calls
-        for fault in FAULTS
-        if possible(fault, operation)
+        (f"round {number}: {faults}, node {fate}", "", faults, fate)
+        for number, faults in enumerate(rounds_of_faults(calls), start=1)
     ]
     run_commands(tiny_stage, commander, tally, cases)
     tally.close()

@@ -215,11 +215,12 @@ class PersistentNode:
 
     panel: str
     bearer: str
+    perseverance: float = PERSEVERANCE
     answers: list = field(default_factory=list)
 
     def persist(self, call):
         """Call until the answer is final; its status, None if it never was."""
-        give_up = time.monotonic() + PERSEVERANCE
+        give_up = time.monotonic() + self.perseverance
         pause = 0.05
         while time.monotonic() < give_up:
             status = self.attempt(call)

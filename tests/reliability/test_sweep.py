@@ -1,0 +1,377 @@
+"""What the command finds, and what it must never touch."""
+
+from __future__ import annotations
+
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from django.utils import timezone
+
+from backups_remote import lifecycle
+from backups_remote.models import Backup
+from backups_remote.types import SweepAction
+from tests.reliability.proxy import Fault
+from tests.reliability.world import PART_SIZE
+
+HOUR = timezone.timedelta(hours=1)
+NOW = timezone.timedelta(0)
+WRITES = {"create", "part", "complete", "abort", "delete"}
+
+
+@pytest.fixture
+def sweeping(local):
+    """One run on the test's disk; what it did, as (action, subject)."""
+
+    def run(older_than=NOW, **options):
+        outcomes = lifecycle.sweep(older_than=older_than, disk=local, workers=4, **options)
+        return [(outcome.action, outcome.subject) for outcome in outcomes]
+
+    return run
+
+
+@pytest.fixture
+def location(world, local):
+    return f"{world.locations[local]}/"
+
+
+def state_of(backup):
+    backup.refresh_from_db()
+    return backup.state
+
+
+# Reports that were recorded
+
+
+@pytest.mark.parametrize("finished", [False, True])
+def test_a_recorded_report_is_settled_though_its_node_never_comes_back(
+    world, server, local, tiny, sweeping, finished
+):
+    backup = world.reported(server, local, tiny, claimed=False, finished=finished)
+
+    assert sweeping(HOUR) == [(SweepAction.COMPLETED, str(backup.uuid))]
+
+    assert world.wrong_with(backup, tiny) == []
+    assert state_of(backup) is Backup.State.COMPLETED
+    assert not backup.is_recovered
+
+
+def test_a_report_that_somebody_is_settling_is_left_to_him(world, server, local, tiny, sweeping):
+    backup = world.reported(server, local, tiny, claimed=True)
+
+    assert sweeping(HOUR) == []
+    assert state_of(backup) is Backup.State.REPORTED
+
+    assert sweeping(NOW) == [(SweepAction.COMPLETED, str(backup.uuid))]
+
+
+@pytest.mark.parametrize("claimed", [False, True])
+def test_a_report_whose_upload_is_gone_fails_unless_somebody_is_at_it(
+    world, server, local, tiny, sweeping, s3_abort, claimed
+):
+    backup = world.reported(server, local, tiny, claimed=claimed)
+    s3_abort(backup)
+
+    (outcome,) = sweeping()
+
+    if claimed:
+        assert outcome == (SweepAction.ERROR, str(backup.uuid))
+        assert state_of(backup) is Backup.State.REPORTED
+        (outcome,) = sweeping()
+    assert outcome == (SweepAction.FAILED, str(backup.uuid))
+    assert world.wrong_with(backup, tiny) == []
+
+
+@pytest.fixture
+def s3_abort(world):
+    """Abort in the store behind the panel's back."""
+
+    def abort(backup):
+        world.s3.abort_multipart_upload(
+            Bucket=world.store.bucket, Key=backup.object_key, UploadId=backup.upload_id
+        )
+
+    return abort
+
+
+# Uploads that fell silent
+
+
+def test_a_whole_upload_is_completed_and_marked(world, server, local, archive, sweeping):
+    backup = world.uploading(server, local, archive)
+
+    assert sweeping() == [(SweepAction.RECOVERED, str(backup.uuid))]
+
+    assert world.wrong_with(backup, archive) == []
+    assert state_of(backup) is Backup.State.COMPLETED
+    assert (backup.is_recovered, backup.checksum, backup.size) == (True, "", len(archive))
+
+
+def test_an_object_that_was_finished_unheard_is_found_and_marked(
+    world, server, local, tiny, sweeping
+):
+    backup = world.uploading(server, local, tiny)
+    world.put_together(backup)
+
+    # Even where whole uploads are not wanted: this one is a finished archive.
+    assert sweeping(recover=False) == [(SweepAction.RECOVERED, str(backup.uuid))]
+
+    assert world.wrong_with(backup, tiny) == []
+
+
+@pytest.mark.parametrize("by", ["setting", "argument"])
+def test_recovery_can_be_turned_off(world, server, local, tiny, sweeping, settings, by):
+    backup = world.uploading(server, local, tiny)
+    if by == "setting":
+        settings.BACKUPS_REMOTE = {**settings.BACKUPS_REMOTE, "RECOVER_UPLOADS": False}
+
+    done = sweeping(recover=None if by == "setting" else False)
+
+    assert done == [(SweepAction.FAILED, str(backup.uuid))]
+    assert state_of(backup) is Backup.State.FAILED
+    assert world.wrong_with(backup, tiny) == []
+
+
+def test_an_upload_with_a_hole_is_not_whole(world, server, local, archive, sweeping, location):
+    """Parts 2 and 3 instead of 1 and 2: as many, and as many bytes."""
+    backup = world.uploading(server, local, archive, parts=0)
+    for number, piece in [(2, archive[:PART_SIZE]), (3, archive[PART_SIZE:])]:
+        world.s3.upload_part(
+            Bucket=world.store.bucket,
+            Key=backup.object_key,
+            UploadId=backup.upload_id,
+            PartNumber=number,
+            Body=piece,
+        )
+
+    assert sweeping() == [(SweepAction.FAILED, str(backup.uuid))]
+    assert world.wrong_with(backup, archive) == []
+
+
+@pytest.mark.parametrize("off", [-1, 1])
+def test_an_upload_of_another_size_is_not_whole(world, server, local, tiny, sweeping, off):
+    backup = world.uploading(server, local, tiny, size=len(tiny) + off)
+
+    assert sweeping() == [(SweepAction.FAILED, str(backup.uuid))]
+    assert world.wrong_with(backup, tiny) == []
+
+
+def test_a_part_that_has_just_arrived_is_a_sign_of_life(world, server, local, tiny, sweeping):
+    backup = world.uploading(server, local, tiny, size=len(tiny) + 1)
+    long_ago = timezone.now() - 10 * HOUR
+    Backup.objects.filter(pk=backup.pk).update(created_at=long_ago, upload_started_at=long_ago)
+
+    assert sweeping(HOUR) == []
+    assert state_of(backup) is Backup.State.UPLOADING
+    assert len(world.uploads(backup.object_key)) == 1
+
+
+def test_an_unclear_answer_is_no_reason_to_throw_away(world, server, local, tiny, sweeping):
+    backup = world.uploading(server, local, tiny)
+
+    for answer in [(500, "InternalError"), (403, "AccessDenied"), "empty", "cut"]:
+        fault = Fault("list_parts", str(backup.uuid), times=2, answer=answer)
+        with world.proxy.going_wrong(fault):
+            assert sweeping() == [(SweepAction.ERROR, str(backup.uuid))], answer
+        assert state_of(backup) is Backup.State.UPLOADING
+
+    assert sweeping() == [(SweepAction.RECOVERED, str(backup.uuid))]
+    assert world.wrong_with(backup, tiny) == []
+
+
+# What was left behind
+
+
+def test_an_abort_that_failed_before_is_repeated(world, server, local, tiny, sweeping):
+    backup = world.left_behind(server, local, tiny)
+
+    with world.proxy.going_wrong(
+        Fault("abort", str(backup.uuid), times=2, forward=False, answer=(500, "InternalError"))
+    ):
+        assert sweeping() == [(SweepAction.ERROR, str(backup.uuid))]
+    assert state_of(backup) is Backup.State.FAILED
+    assert backup.upload_id
+
+    assert sweeping() == [(SweepAction.UPLOAD_ABORTED, str(backup.uuid))]
+    assert world.wrong_with(backup, tiny) == []
+    assert sweeping() == []
+
+
+def test_a_deletion_that_was_begun_is_finished(world, server, local, tiny, sweeping):
+    backup = world.deleting(server, local, tiny)
+
+    assert sweeping() == [(SweepAction.DELETED, str(backup.uuid))]
+
+    assert not Backup.objects.filter(pk=backup.pk).exists()
+    assert world.look(backup.object_key) is None
+
+
+# Orphans
+
+
+def test_uploads_under_our_keys_that_no_row_owns_are_aborted(
+    world, server, local, tiny, sweeping, location
+):
+    owner = world.uploading(server, local, tiny, size=len(tiny) + 1)
+    of_nobody = f"{location}{uuid.uuid4()}/{uuid.uuid4()}.tar.gz"
+    world.begin(of_nobody)
+    # A second one under the key of a backup that owns another.
+    world.begin(owner.object_key)
+    Backup.objects.filter(pk=owner.pk).update(upload_started_at=timezone.now() + HOUR)
+
+    aborted = [(SweepAction.ORPHAN_ABORTED, key) for key in (of_nobody, owner.object_key)]
+    assert sorted(sweeping()) == sorted(aborted)
+
+    assert world.uploads(location) == [(owner.object_key, owner.upload_id)]
+
+
+def test_a_foreign_upload_is_never_touched(world, local, sweeping, location):
+    server, backup = uuid.uuid4(), uuid.uuid4()
+    foreign = [
+        f"{location}notes.txt",
+        f"{location}{server}/{backup}.tar",
+        f"{location}{server}/{backup}.tar.gz.part",
+        f"{location}{server}/x{backup}.tar.gz",
+        f"{location}{server}/sub/{backup}.tar.gz",
+        f"{location}{backup}.tar.gz",
+        f"{location}deeper/{server}/{backup}.tar.gz",
+        f"{location.rstrip('/')}x/{server}/{backup}.tar.gz",
+        f"elsewhere-{location}{server}/{backup}.tar.gz",
+    ]
+    begun = {(key, world.begin(key)) for key in foreign}
+
+    assert sweeping() == []
+
+    left = [upload for key in foreign for upload in world.uploads(key)]
+    assert begun <= set(left)
+    for key, upload_id in begun:
+        world.s3.abort_multipart_upload(Bucket=world.store.bucket, Key=key, UploadId=upload_id)
+
+
+@pytest.mark.parametrize("older_than", [HOUR, None])
+def test_a_young_upload_is_nobodys_orphan_yet(world, local, sweeping, location, older_than):
+    world.begin(f"{location}{uuid.uuid4()}/{uuid.uuid4()}.tar.gz")
+
+    assert sweeping(older_than) == []
+    assert len(world.uploads(location)) == 1
+
+
+def test_a_create_whose_answer_was_lost_leaves_nothing_for_good(
+    world, server, local, tiny, sweeping, location, live_server, node
+):
+    from tests.daemon import Daemon
+
+    backup = world.pending(server, local)
+    with Daemon(live_server.url, node.bearer_token) as daemon:
+        with world.proxy.going_wrong(Fault("create", location, times=2, answer="drop")):
+            assert daemon.ask(backup, len(tiny)).status_code == 503
+        lost = len(world.uploads(location))
+        assert lost >= 1
+        assert daemon.back_up(backup, tiny).status_code == 204
+
+    assert sweeping() == [(SweepAction.ORPHAN_ABORTED, backup.object_key or _key(backup))] * lost
+    assert world.uploads(location) == []
+    assert world.wrong_with(backup, tiny) == []
+
+
+def _key(backup):
+    backup.refresh_from_db()
+    return backup.object_key
+
+
+# The run as a whole
+
+
+def population(world, server, disk, tiny):
+    """One of each kind."""
+    finished = world.uploading(server, disk, tiny)
+    world.put_together(finished)
+    orphan = f"{world.locations[disk]}/{uuid.uuid4()}/{uuid.uuid4()}.tar.gz"
+    world.begin(orphan)
+    return [
+        world.reported(server, disk, tiny),
+        world.reported(server, disk, tiny, claimed=False),
+        world.uploading(server, disk, tiny),
+        finished,
+        world.uploading(server, disk, tiny, size=len(tiny) + 1),
+        world.pending(server, disk),
+        world.left_behind(server, disk, tiny),
+        world.deleting(server, disk, tiny),
+    ]
+
+
+def test_a_dry_run_says_it_all_and_changes_nothing(world, server, local, tiny, sweeping, location):
+    population(world, server, local, tiny)
+
+    def everything():
+        rows = list(Backup.objects.order_by("pk").values())
+        return rows, sorted(world.uploads(location)), world.objects(location)
+
+    before, log = everything(), world.proxy.count(location)
+
+    said = sweeping(dry_run=True)
+
+    assert everything() == before
+    called = world.proxy.count(location) - log
+    assert not WRITES & set(called), called
+    assert sorted(said) == sorted(sweeping())
+
+
+@pytest.mark.parametrize("operation", ["complete", "list_parts", "abort", "head"])
+def test_a_backup_whose_store_fails_stops_no_other(
+    world, server, local, tiny, sweeping, location, operation
+):
+    backups = population(world, server, local, tiny)
+    hit = {"complete": 1, "list_parts": 2, "abort": 6, "head": 3}[operation]
+    sick = backups[hit]
+    # Its Complete and the look at its object both, so that nothing is proven.
+    named = {operation, "head"} if operation == "complete" else {operation}
+    faults = [
+        Fault(name, str(sick.uuid), times=9, forward=False, answer=(500, "InternalError"))
+        for name in named
+    ]
+
+    with world.proxy.going_wrong(*faults):
+        done = sweeping()
+
+    assert [subject for action, subject in done if action is SweepAction.ERROR] == [str(sick.uuid)]
+    for backup in backups:
+        if backup is not sick:
+            assert world.wrong_with(backup, tiny) == []
+    sweeping()
+    assert world.wrong_with(sick, tiny) == []
+    assert world.uploads(location) == []
+
+
+def test_a_store_that_lists_no_uploads_stops_no_row(world, server, local, tiny, sweeping, location):
+    backups = population(world, server, local, tiny)
+
+    with world.proxy.going_wrong(
+        Fault("list_uploads", location, times=2, answer=(503, "SlowDown"))
+    ):
+        done = sweeping()
+
+    assert (SweepAction.ERROR, local) in done
+    assert [world.wrong_with(backup, tiny) for backup in backups] == [[]] * len(backups)
+    assert len(sweeping()) == 1
+    assert world.uploads(location) == []
+
+
+def test_two_runs_at_once_agree(world, server, disk, tiny, run):
+    backups = [b for _ in range(3) for b in population(world, server, disk, tiny)]
+
+    def command(_):
+        return run("expire_stale_uploads", "--older-than", "0s", "--disk", disk)
+
+    with ThreadPoolExecutor(2) as pool:
+        ended = list(pool.map(command, range(2)))
+
+    for done in ended:
+        assert "Traceback" not in done.stdout + done.stderr
+    last = command(None)
+    assert last.returncode == 0, last.stdout + last.stderr
+    assert [world.wrong_with(backup, tiny) for backup in backups] == [[]] * len(backups)
+    kinds = [backup.uuid for backup in backups if backup.size or backup.upload_id]
+    whole = Backup.objects.filter(uuid__in=kinds, is_successful=True).count()
+    assert whole == 3 * 4
+    assert world.uploads(f"{world.locations[disk]}/") == []
