@@ -1,0 +1,434 @@
+"""docs/openapi.yaml is valid, and true: real answers conform to it, also under a fuzzer."""
+
+from __future__ import annotations
+
+import base64
+import copy
+import hashlib
+import json
+import uuid
+from collections import Counter
+from pathlib import Path
+
+import jsonschema_rs
+import pytest
+import requests
+import schemathesis
+import yaml
+from django.core.wsgi import get_wsgi_application
+from django.db import transaction
+from hypothesis import HealthCheck, Phase, given, seed, settings
+from schemathesis import GenerationMode
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    ignored_auth,
+    negative_data_rejection,
+    response_headers_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+from schemathesis.specs.openapi.definitions import OPENAPI_31_VALIDATOR
+
+from backups_remote.lifecycle import reporting
+from backups_remote.lifecycle.settling import claim_end
+from backups_remote.models import RESTORING, Backup, Server
+from tests.daemon import success
+from tests.factories import BackupFactory
+from tests.http import CLOSED, MIB, reached_by
+
+ROOT = Path(__file__).resolve().parent.parent
+DESCRIPTION = yaml.safe_load((ROOT / "docs" / "openapi.yaml").read_text(encoding="utf-8"))
+DAEMONS = ("pterodactyl", "pelican", "calagopus")
+ARCHIVE = b"a tiny archive"
+State = Backup.State
+
+
+def operations():
+    """(method, path, operation)."""
+    for path, item in DESCRIPTION["paths"].items():
+        for method, operation in item.items():
+            if method in {"get", "post"}:
+                yield method, path, operation
+
+
+def resolved(node):
+    """``node`` with every $ref replaced by what it points to."""
+    if isinstance(node, list):
+        return [resolved(item) for item in node]
+    if not isinstance(node, dict):
+        return node
+    if "$ref" in node:
+        target = DESCRIPTION
+        for name in node["$ref"].removeprefix("#/").split("/"):
+            target = target[name]
+        return resolved(target)
+    return {name: resolved(value) for name, value in node.items()}
+
+
+def valid(schema, value):
+    jsonschema_rs.Draft202012Validator(resolved(schema), validate_formats=True).validate(value)
+
+
+def conforms(answer, method, path):
+    """A real answer is one of those that the description names for this operation."""
+    [operation] = [o for m, p, o in operations() if (m, p) == (method.lower(), path)]
+    described = resolved(operation["responses"])
+    assert str(answer.status_code) in described, (answer.status_code, answer.text)
+    expected = described[str(answer.status_code)]
+    for name, header in expected.get("headers", {}).items():
+        valid(header["schema"], answer.headers[name])
+    if "content" not in expected:
+        assert answer.content == b""
+        return answer
+    assert answer.headers["Content-Type"] == "application/json"
+    valid(expected["content"]["application/json"]["schema"], answer.json())
+    return answer
+
+
+# The description itself
+
+
+@pytest.mark.once
+def test_the_description_is_valid():
+    OPENAPI_31_VALIDATOR.validate(DESCRIPTION)
+    for _, _, operation in operations():
+        body = operation.get("requestBody")
+        if body is None:
+            continue
+        described = body["content"]["application/json"]
+        for example in described["examples"].values():
+            valid(described["schema"], example["value"])
+
+
+@pytest.mark.once
+def test_every_schema_is_used_and_none_is_missing():
+    text = json.dumps(DESCRIPTION)
+    for kind, members in DESCRIPTION["components"].items():
+        for name in members:
+            used = f'"#/components/{kind}/{name}"' in text or kind == "securitySchemes"
+            assert used, f"{kind}/{name}"
+    resolved(DESCRIPTION["paths"])
+
+
+@pytest.mark.once
+def test_what_is_no_report_does_not_conform():
+    """The schema is as strict as the table."""
+    schema = DESCRIPTION["components"]["schemas"]["Report"]
+    good = success(ARCHIVE, None)
+    valid(schema, good)
+    for name in ("successful", "checksum", "checksum_type", "size"):
+        with pytest.raises(jsonschema_rs.ValidationError):
+            valid(schema, {key: value for key, value in good.items() if key != name})
+        with pytest.raises(jsonschema_rs.ValidationError):
+            valid(schema, {**good, name: None})
+
+
+# The daemons' requests
+
+
+def recorded(name):
+    path = ROOT / "fixtures" / "daemons" / f"{name}.json"
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+@pytest.fixture
+def archive():
+    """The archive that the daemons' requests speak of."""
+    described = recorded("archive")
+    content = base64.b64decode(described["base64"])
+    assert (len(content), hashlib.sha1(content).hexdigest()) == (
+        described["size"],
+        described["sha1"],
+    )
+    return content
+
+
+@pytest.fixture
+def send(live_server, node):
+    """Send a daemon's request about a backup, byte by byte as it is written down."""
+
+    def sending(request, backup):
+        values = {
+            "{backup}": str(backup.uuid),
+            "{server}": str(backup.server.uuid),
+            "{token_id}": node.token_id,
+            "{token}": node.token,
+        }
+
+        def filled(text):
+            for name, value in values.items():
+                text = text.replace(name, value)
+            return text
+
+        body = request.get("body")
+        with requests.Session() as session:
+            session.headers.clear()
+            answer = session.request(
+                request["method"],
+                live_server.url + filled(request["path"]),
+                headers={name: filled(value) for name, value in request["headers"].items()},
+                data=None if body is None else filled(json.dumps(body, separators=(",", ":"))),
+                allow_redirects=False,
+                timeout=60,
+            )
+        path = request["path"].partition("?")[0]
+        return conforms(answer, request["method"], path)
+
+    return sending
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("name", DAEMONS)
+def test_each_daemon_is_understood(name, send, server, disk, archive, s3, store):
+    daemon = recorded(name)
+    backup, own_disk, failing = (
+        BackupFactory(server=server, disk=kind) for kind in ("s3", "wings", "s3")
+    )
+
+    ticket = send(daemon["ask"], backup).json()
+    [url] = ticket["parts"]
+    put = requests.put(
+        url, data=archive, headers={"Content-Type": "application/x-gzip"}, timeout=30
+    )
+    said = daemon["success_on_s3"]["body"]
+    assert put.headers["ETag"].strip('"') == said["parts"][0]["etag"].strip('"')
+    assert send(daemon["success_on_s3"], backup).status_code == 204
+    backup.refresh_from_db()
+    assert backup.state is State.COMPLETED
+    assert backup.checksum == f"{said['checksum_type']}:{said['checksum']}"
+    stored = s3.get_object(Bucket=store.bucket, Key=backup.object_key)
+    assert stored["Body"].read() == archive
+    # Told again, it has heard that already.
+    assert send(daemon["success_on_s3"], backup).status_code == 400
+    assert send(daemon["failure"], backup).status_code == 400
+
+    assert send(daemon["ask"], own_disk).status_code == 400
+    assert send(daemon["success_on_own_disk"], own_disk).status_code == 204
+    own_disk.refresh_from_db()
+    assert (own_disk.state, own_disk.size) == (State.COMPLETED, len(archive))
+
+    assert send(daemon["ask"], failing).status_code == 200
+    assert send(daemon["failure"], failing).status_code == 204
+    failing.refresh_from_db()
+    assert failing.state is State.FAILED
+
+    for outcome in ("restored", "restore_failed"):
+        Server.objects.filter(pk=server.pk).update(status=RESTORING)
+        assert send(daemon[outcome], backup).status_code == 204
+        server.refresh_from_db()
+        assert server.status is None
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("name", DAEMONS)
+def test_each_daemons_bodies_conform(name):
+    for request_name, request in recorded(name).items():
+        if request_name == "daemon" or "body" not in request:
+            continue
+        path = request["path"]
+        described = DESCRIPTION["paths"][path]["post"]["requestBody"]["content"]
+        valid(described["application/json"]["schema"], request["body"])
+
+
+# Real answers
+
+
+@pytest.mark.django_db(transaction=True)
+def test_real_answers_conform(daemon, server, backup, settings):
+    """One of every status that is described."""
+    one, two = DESCRIPTION["paths"]
+    seen = Counter()
+
+    def see(answer, path=one):
+        conforms(answer, answer.request.method, path)
+        seen[answer.request.method, path, str(answer.status_code)] += 1
+
+    unknown = Backup(uuid=uuid.uuid4())
+    nobody = {"Authorization": None}
+    too_large = b" " * (4 * MIB + 1)
+    settings.BACKUPS_REMOTE |= {"MAX_CONCURRENT_UPLOADS": 4}
+
+    see(daemon.ask(backup, 10_000 * 5 * MIB))
+    see(daemon.ask(backup, 0))
+    see(daemon.ask(BackupFactory(server=server, disk="wings"), 5))
+    see(daemon.ask(backup, 5, headers=nobody))
+    see(daemon.ask(unknown, 5))
+
+    see(daemon.call("POST", f"{backup.uuid}", data=b"{"))
+    see(daemon.report(backup, ARCHIVE, None))
+    see(daemon.call("POST", f"{backup.uuid}", data=too_large))
+    see(daemon.call("POST", f"{backup.uuid}", headers=nobody))
+    see(daemon.report_failure(unknown))
+
+    for body in (b"{}", too_large):
+        see(daemon.call("POST", f"{backup.uuid}/restore", data=body), two)
+    see(daemon.call("POST", f"{backup.uuid}/restore", headers=nobody), two)
+    see(daemon.report_restore(unknown), two)
+    see(daemon.report_restore(backup), two)
+
+    whole = settings.STORAGES
+    reached_by(settings, endpoint_url=CLOSED)
+    see(daemon.ask(backup, 5))
+    see(daemon.report(backup, ARCHIVE, None))
+    settings.STORAGES = whole
+
+    see(daemon.back_up(backup, ARCHIVE))
+    see(daemon.report(backup, ARCHIVE, None))
+    see(daemon.ask(backup, 5))
+
+    # The other methods' answers, judged by what the paths' own operations say of them.
+    for path, sent in ((one, f"{backup.uuid}"), (two, f"{backup.uuid}/restore")):
+        answer = daemon.call("PUT", sent)
+        for method in {"get", "post"} & DESCRIPTION["paths"][path].keys():
+            conforms(answer, method, path)
+            seen[method.upper(), path, "405"] += 1
+
+    # A restore's 503 is the database's: see test_errors.
+    described = {
+        (method.upper(), path, status)
+        for method, path, operation in operations()
+        for status in operation["responses"]
+    }
+    assert described - set(seen) == {("POST", two, "503")}
+
+
+# The fuzzer
+
+
+def no_server_error(ctx, response, case):
+    """Nothing is out of order here: the one 503 there may be is a report that is being settled."""
+    if response.status_code < 500:
+        return
+    [error] = response.json()["errors"]
+    assert (response.status_code, error["code"]) == (503, "settlement_in_progress"), error
+
+
+CHECKS = [
+    no_server_error,
+    status_code_conformance,
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+    negative_data_rejection,
+    ignored_auth,
+]
+
+
+@pytest.fixture
+def in_every_state(daemon, server, disk):
+    """Backups in each state, on the store and on the node's own disk, and how they were."""
+    backups = {
+        (kind, state): BackupFactory(server=server, disk=kind)
+        for kind, states in {
+            "s3": ("pending", "uploading", "reported", "completed", "failed", "deleting"),
+            "wings": ("pending", "completed", "failed", "deleting"),
+        }.items()
+        for state in states
+    }
+    for (kind, state), backup in backups.items():
+        if kind == "s3" and state in {"uploading", "reported"}:
+            ticket = daemon.ask(backup, len(ARCHIVE)).json()
+            daemon.upload(ticket["parts"], ARCHIVE, ticket["part_size"])
+        if state == "completed":
+            done = (
+                daemon.back_up(backup, ARCHIVE)
+                if kind == "s3"
+                else daemon.report(backup, ARCHIVE, None)
+            )
+            assert done.status_code == 204
+        if state in {"failed", "deleting"}:
+            assert daemon.report_failure(backup).status_code == 204
+        backup.refresh_from_db()
+        if state == "deleting":
+            assert backup.begin_deletion()
+        if state == "reported":
+            # Claimed: a report does not wait for it.
+            assert backup.record_success(
+                checksum="sha1:0", size=len(ARCHIVE), etags=["e"], claimed_until=claim_end()
+            )
+        assert backup.state == state
+    return backups
+
+
+def description_of(backups):
+    """The description, its path parameter one of these backups' ids (or an unknown one)."""
+    raw = copy.deepcopy(DESCRIPTION)
+    ids = [str(backup.uuid) for backup in backups.values()]
+    raw["components"]["parameters"]["Backup"]["schema"] = {
+        "type": "string",
+        "format": "uuid",
+        "enum": [*ids, str(uuid.UUID(int=5))],
+    }
+    return raw
+
+
+def fuzz(schema, node, backups, examples):
+    """Try each operation with data that conforms and that does not; the answers' statuses."""
+    rows = list(Backup.objects.filter(pk__in=[backup.pk for backup in backups.values()]).values())
+    headers = {"Authorization": f"Bearer {node.bearer_token}"}
+    tried = Counter()
+
+    def as_they_were():
+        with transaction.atomic():
+            for row in rows:
+                Backup.objects.filter(pk=row["id"]).update(**row)
+
+    def attempts(operation, mode):
+        @seed(20_000)
+        @settings(
+            max_examples=examples,
+            database=None,
+            deadline=None,
+            phases=[Phase.explicit, Phase.generate, Phase.shrink],
+            suppress_health_check=list(HealthCheck),
+        )
+        @given(case=operation.as_strategy(generation_mode=mode))
+        def attempt(case):
+            as_they_were()
+            answer = case.call(headers=headers)
+            tried[operation.label, mode.value, answer.status_code] += 1
+            case.validate_response(answer, checks=CHECKS, headers=headers)
+
+        return attempt
+
+    for result in schema.get_all_operations():
+        for mode in (GenerationMode.POSITIVE, GenerationMode.NEGATIVE):
+            attempts(result.ok(), mode)()
+    return tried
+
+
+def told(tried):
+    lines = [
+        f"  {label} {mode}: {count} answered {status}"
+        for (label, mode, status), count in sorted(tried.items())
+    ]
+    return "\n".join([f"{tried.total()} cases tried", *lines])
+
+
+@pytest.fixture
+def impatient(monkeypatch):
+    """A report does not wait for the one that is being settled."""
+    monkeypatch.setattr(reporting, "PATIENCE", 0.0)
+
+
+@pytest.mark.once
+@pytest.mark.django_db(transaction=True)
+def test_fuzzed_calls_conform(in_every_state, node, impatient):
+    schema = schemathesis.openapi.from_dict(description_of(in_every_state))
+    schema.app = get_wsgi_application()
+    tried = fuzz(schema, node, in_every_state, examples=50)
+    print(told(tried))
+    assert tried.total() >= 250, told(tried)
+    # It got through to every state, and not only to what refuses all.
+    assert {200, 204, 400, 404, 409} <= {status for _, _, status in tried}, told(tried)
+
+
+@pytest.mark.torture
+@pytest.mark.timeout(1800)
+@pytest.mark.django_db(transaction=True)
+def test_fuzzed_calls_conform_over_http_for_long(in_every_state, node, impatient, live_server):
+    schema = schemathesis.openapi.from_dict(description_of(in_every_state))
+    schema.config.update(base_url=live_server.url)
+    tried = fuzz(schema, node, in_every_state, examples=2_000)
+    print(told(tried))
+    assert {200, 204, 400, 404, 409} <= {status for _, _, status in tried}, told(tried)
