@@ -82,10 +82,7 @@ def anchors(page):
 
 def test_every_setting_is_in_the_table_with_its_default():
     table = {named(key)[0]: named(default)[0] for key, default, _ in rows("## Settings")}
-    values = {
-        key: eval(default, {"timedelta": dt.timedelta})
-        for key, default in table.items()
-    }
+    values = {key: eval(default, {"timedelta": dt.timedelta}) for key, default in table.items()}
     assert values == dict(conf.DEFAULTS)
     assert list(values) == list(conf.DEFAULTS)
 
@@ -136,6 +133,7 @@ def test_command_lines_shown_are_understood():
     assert {name for name, _ in ours} == set(commands())
     for name, arguments in ours:
         parser = load_command_class("backups_remote", name).create_parser("manage.py", name)
+        parser.allow_abbrev = False
         parser.parse_args(arguments.split())
 
 
