@@ -1,0 +1,544 @@
+"""Whatever the store answers, or does not: the object alone tells how a backup ended."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from django.db import connection
+from django.utils import timezone
+
+from backups_remote import lifecycle
+from backups_remote.lifecycle.settling import CLAIM
+from backups_remote.models import Backup
+from backups_remote.storage import forget_backends, get_backend, s3
+from backups_remote.types import SweepAction
+from tests.daemon import Daemon, success
+from tests.reliability.conftest import PATIENCE
+from tests.reliability.proxy import Fault
+from tests.reliability.world import parts_of
+
+#: The store has done it, and nobody hears so.
+DONE_UNHEARD = {
+    "answer dropped": "drop",
+    "connection reset": "reset",
+    "answer truncated": "truncate",
+    "document cut": "cut",
+    "200 and empty": "empty",
+    "200 with an error body": (200, "InternalError"),
+    "500": (500, "InternalError"),
+    "503": (503, "SlowDown"),
+    "in progress": (409, "OperationAborted"),
+    "NoSuchUpload": (404, "NoSuchUpload"),
+    "InvalidPart": (400, "InvalidPart"),
+}
+#: It has not.
+NOT_DONE = {
+    "connection reset": "reset",
+    "200 and empty": "empty",
+    "200 with an error body": (200, "InternalError"),
+    "500": (500, "InternalError"),
+    "503": (503, "SlowDown"),
+    "403": (403, "AccessDenied"),
+    "in progress": (409, "OperationAborted"),
+    "NoSuchUpload": (404, "NoSuchUpload"),
+}
+
+
+@pytest.fixture
+def daemon(local, live_server, node):
+    with Daemon(live_server.url, node.bearer_token) as speaking:
+        yield speaking
+
+
+@pytest.fixture
+def uploaded(world, server, local, tiny):
+    """A backup whose node has put every part and is about to report."""
+    return world.uploading(server, local, tiny)
+
+
+@pytest.fixture
+def report(daemon, tiny):
+    """Reports; the answer's status."""
+
+    def send(backup, **changes):
+        body = {"parts": parts_of(backup), **changes}
+        return daemon.report(backup, tiny, **body).status_code
+
+    return send
+
+
+@pytest.fixture
+def sweeping(local):
+    def run():
+        outcomes = lifecycle.sweep(older_than=timezone.timedelta(0), disk=local, workers=1)
+        return [(outcome.action, outcome.subject) for outcome in outcomes]
+
+    return run
+
+
+def completions(world, backup):
+    return world.proxy.count(str(backup.uuid))["complete"]
+
+
+def state_of(backup):
+    backup.refresh_from_db()
+    return backup.state
+
+
+# One Complete, and what it is taken for
+
+
+@pytest.mark.parametrize("answer", DONE_UNHEARD.values(), ids=DONE_UNHEARD)
+def test_an_unheard_success_is_proven_by_the_object(world, uploaded, report, tiny, answer):
+    with world.proxy.going_wrong(Fault("complete", str(uploaded.uuid), answer=answer)):
+        assert report(uploaded) == 204
+
+    assert completions(world, uploaded) == 1
+    assert world.wrong_with(uploaded, tiny) == []
+    assert state_of(uploaded) is Backup.State.COMPLETED
+
+
+@pytest.mark.parametrize("answer", NOT_DONE.values(), ids=NOT_DONE)
+def test_without_an_object_the_report_is_kept_and_the_node_told_to_repeat(
+    world, uploaded, report, tiny, answer
+):
+    with world.proxy.going_wrong(
+        Fault("complete", str(uploaded.uuid), forward=False, answer=answer)
+    ):
+        assert report(uploaded) == 503
+
+    assert completions(world, uploaded) == 1
+    assert state_of(uploaded) is Backup.State.REPORTED
+    assert uploaded.checksum == f"sha1:{hashlib.sha1(tiny).hexdigest()}"
+
+    assert report(uploaded) == 204
+    assert completions(world, uploaded) == 2
+    assert world.wrong_with(uploaded, tiny) == []
+
+
+@pytest.fixture
+def impatient(monkeypatch, local):
+    """A store that has half a second to put an object together."""
+    monkeypatch.setattr(s3, "COMPLETE_TIMEOUT", 0.5)
+    forget_backends()
+    yield
+    forget_backends()
+
+
+@pytest.mark.parametrize(("forward", "status"), [(True, 204), (False, 503)])
+def test_a_completion_that_takes_too_long_is_sent_once(
+    world, impatient, uploaded, report, tiny, forward, status
+):
+    slow = Fault("complete", str(uploaded.uuid), after=1.2, forward=forward, answer="drop")
+    with world.proxy.going_wrong(slow):
+        assert report(uploaded) == status
+
+    assert completions(world, uploaded) == 1
+    if status == 503:
+        assert report(uploaded) == 204
+    assert world.wrong_with(uploaded, tiny) == []
+
+
+def test_every_call_to_the_store_has_a_limit_and_a_claim_outlasts_them(local):
+    clients = get_backend(local)._built
+    for client, seconds in [(clients.quick, 10), (clients.patient, 120)]:
+        assert client.meta.config.read_timeout == seconds
+        assert client.meta.config.connect_timeout == 5
+    assert clients.patient.meta.config.retries["total_max_attempts"] == 1
+    assert CLAIM.total_seconds() > 120 + 10
+
+
+def test_the_report_is_recorded_before_the_store_is_told(world, uploaded, report, tiny):
+    """Seen from outside, by a connection of its own, while the Complete is under way."""
+    with (
+        ThreadPoolExecutor(1) as pool,
+        world.proxy.going_wrong(Fault("complete", str(uploaded.uuid), before=0.8)),
+    ):
+        reporting = pool.submit(report, uploaded)
+        world.proxy.wait_for("complete", str(uploaded.uuid))
+        seen = Backup.objects.get(pk=uploaded.pk)
+        assert world.look(uploaded.object_key) is None
+        assert reporting.result() == 204
+
+    assert seen.state is Backup.State.REPORTED
+    assert seen.checksum == f"sha1:{hashlib.sha1(tiny).hexdigest()}"
+    assert seen.size == len(tiny)
+    assert [etag.strip('"') for etag in seen.reported_etags] == [
+        etag.strip('"') for etag in uploaded.etags
+    ]
+
+
+@pytest.mark.parametrize("answer", [(500, "InternalError"), (403, "AccessDenied"), "drop"])
+def test_where_the_object_cannot_be_looked_at_nothing_is_concluded(
+    world, uploaded, report, tiny, answer
+):
+    with world.proxy.going_wrong(Fault("head", str(uploaded.uuid), times=2, answer=answer)):
+        assert report(uploaded) == 503
+    assert state_of(uploaded) is Backup.State.REPORTED
+
+    # Looked at first: the store is not told again.
+    assert report(uploaded) == 204
+    assert completions(world, uploaded) == 1
+    assert world.wrong_with(uploaded, tiny) == []
+
+
+def test_an_upload_that_is_lost_after_its_report_ends_failed(
+    world, uploaded, report, tiny, sweeping
+):
+    with world.proxy.going_wrong(
+        Fault("complete", str(uploaded.uuid), forward=False, answer="reset")
+    ):
+        assert report(uploaded) == 503
+    abort(world, uploaded)
+
+    assert report(uploaded) == 503
+
+    assert sweeping() == [(SweepAction.FAILED, str(uploaded.uuid))]
+    assert world.wrong_with(uploaded, tiny) == []
+    assert report(uploaded) == 400
+
+
+def abort(world, backup):
+    world.s3.abort_multipart_upload(
+        Bucket=world.store.bucket, Key=backup.object_key, UploadId=backup.upload_id
+    )
+
+
+def test_a_refusal_of_the_parts_takes_the_report_back(world, uploaded, report, tiny):
+    before = row(uploaded)
+    with world.proxy.going_wrong(
+        Fault("complete", str(uploaded.uuid), forward=False, answer=(400, "InvalidPart"))
+    ):
+        assert report(uploaded) == 400
+    assert row(uploaded) == before
+
+    assert report(uploaded) == 204
+    assert world.wrong_with(uploaded, tiny) == []
+
+
+def row(backup):
+    """All that matters of it."""
+    return Backup.objects.filter(pk=backup.pk).values().get() | {"updated_at": None}
+
+
+# Which object is a proof
+
+
+@pytest.mark.parametrize("mark", ["somebody-else-s", None])
+def test_an_object_of_the_right_size_is_no_proof(world, uploaded, report, tiny, sweeping, mark):
+    """Foreign bytes under our key; the upload itself is gone."""
+    with world.proxy.going_wrong(
+        Fault("complete", str(uploaded.uuid), forward=False, answer="reset")
+    ):
+        assert report(uploaded) == 503
+    abort(world, uploaded)
+    put(world, uploaded, b"?" * len(tiny), mark)
+
+    assert report(uploaded) == 503
+    assert state_of(uploaded) is Backup.State.REPORTED
+    sweeping()
+    assert state_of(uploaded) is Backup.State.FAILED
+    # Not ours to delete.
+    assert world.look(uploaded.object_key)[0] == len(tiny)
+
+
+def put(world, backup, body, mark):
+    world.s3.put_object(
+        Bucket=world.store.bucket,
+        Key=backup.object_key,
+        Body=body,
+        Metadata={} if mark is None else {"backup-mark": mark},
+    )
+
+
+def test_an_object_of_another_size_is_no_proof_even_with_the_mark(
+    world, uploaded, report, tiny, sweeping
+):
+    put(world, uploaded, tiny + b"!", uploaded.upload_mark)
+    abort(world, uploaded)
+
+    assert report(uploaded) == 400
+    assert state_of(uploaded) is Backup.State.UPLOADING
+    sweeping()
+    assert state_of(uploaded) is Backup.State.FAILED
+
+
+@pytest.mark.parametrize("answer", ["real", "drop", (404, "NoSuchUpload"), (200, "InternalError")])
+def test_where_a_store_drops_metadata_size_and_etag_prove_it(world, uploaded, report, tiny, answer):
+    world.proxy.drops_metadata = True
+
+    with world.proxy.going_wrong(Fault("complete", str(uploaded.uuid), answer=answer)):
+        assert report(uploaded) == 204
+
+    assert completions(world, uploaded) == 1
+    assert world.wrong_with(uploaded, tiny) == []
+
+
+def test_where_a_store_drops_metadata_another_object_is_still_no_proof(
+    world, uploaded, report, tiny, sweeping
+):
+    world.proxy.drops_metadata = True
+    put(world, uploaded, b"?" * len(tiny), uploaded.upload_mark)
+
+    with world.proxy.going_wrong(
+        Fault("complete", str(uploaded.uuid), forward=False, answer="reset")
+    ):
+        assert report(uploaded) == 503
+    assert state_of(uploaded) is Backup.State.REPORTED
+
+    assert report(uploaded) == 204
+    assert world.wrong_with(uploaded, tiny) == []
+
+
+@pytest.mark.parametrize("drops_metadata", [False, True])
+def test_a_first_report_of_a_finished_upload_is_proven_by_the_object(
+    world, uploaded, report, tiny, drops_metadata
+):
+    world.put_together(uploaded)
+    world.proxy.drops_metadata = drops_metadata
+
+    assert report(uploaded) == 204
+    assert completions(world, uploaded) == 0
+    assert world.wrong_with(uploaded, tiny) == []
+
+
+# Reports that do not fit
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"size": 39_999}, "size: 39999 is reported, 40000 was announced"),
+        ({"parts": [{"etag": "0" * 32, "part_number": 1}]}, "the etag of part 1"),
+        ({"parts": [{"etag": "", "part_number": 2}]}, "part 1 is in the store"),
+        (
+            {"parts": [{"etag": "", "part_number": 1}, {"etag": "", "part_number": 2}]},
+            "2 are reported, the store holds 1",
+        ),
+    ],
+)
+def test_a_report_that_does_not_fit_is_named_and_changes_nothing(
+    world, daemon, uploaded, tiny, changes, named
+):
+    before = row(uploaded)
+
+    answer = daemon.report(uploaded, tiny, **{"parts": parts_of(uploaded), **changes})
+
+    assert answer.status_code == 400
+    assert any(named in error["detail"] for error in answer.json()["errors"]), answer.text
+    assert row(uploaded) == before
+    assert daemon.report(uploaded, tiny, parts_of(uploaded)).status_code == 204
+    assert world.wrong_with(uploaded, tiny) == []
+
+
+def test_parts_that_never_arrived_are_named(world, server, local, daemon, archive):
+    backup = world.uploading(server, local, archive, parts=1)
+    before = row(backup)
+    parts = [*parts_of(backup), {"etag": "", "part_number": 2}]
+
+    answer = daemon.report(backup, archive, parts)
+
+    assert answer.status_code == 400
+    assert "2 were announced, the store holds 1 (1)" in answer.text
+    assert row(backup) == before
+
+
+@pytest.mark.parametrize("end", ["a part too short", "a part too long"])
+def test_a_part_of_another_length_is_named(world, server, local, daemon, tiny, end):
+    sent = tiny[:-1] if end == "a part too short" else tiny + b"!"
+    backup = world.uploading(server, local, sent, size=len(tiny))
+
+    answer = daemon.report(backup, tiny, parts_of(backup))
+
+    assert answer.status_code == 400
+    assert f"{len(tiny)} is reported, the store holds {len(sent)}" in answer.text
+    assert state_of(backup) is Backup.State.UPLOADING
+
+
+# Successes and failures
+
+
+def test_a_success_is_never_flipped(world, daemon, uploaded, report, tiny):
+    assert report(uploaded) == 204
+    before = row(uploaded)
+
+    assert daemon.report_failure(uploaded).status_code == 400
+
+    assert row(uploaded) == before
+    assert world.wrong_with(uploaded, tiny) == []
+
+
+def test_a_recorded_success_is_not_undone_by_a_failure(world, daemon, uploaded, report, tiny):
+    with world.proxy.going_wrong(Fault("complete", str(uploaded.uuid), answer="drop", times=1)):
+        with world.proxy.going_wrong(Fault("head", str(uploaded.uuid), times=2, answer="drop")):
+            assert report(uploaded) == 503
+        assert daemon.report_failure(uploaded).status_code == 503
+
+    assert state_of(uploaded) is Backup.State.REPORTED
+    assert report(uploaded) == 204
+    assert world.wrong_with(uploaded, tiny) == []
+
+
+@pytest.mark.parametrize("proven", [True, False])
+def test_a_failure_becomes_a_success_only_if_the_store_proves_it(
+    world, uploaded, report, tiny, proven
+):
+    if proven:
+        world.put_together(uploaded)
+    assert uploaded.fail()
+
+    assert report(uploaded) == (204 if proven else 400)
+
+    assert state_of(uploaded) is (Backup.State.COMPLETED if proven else Backup.State.FAILED)
+
+
+def test_a_failure_whose_abort_fails_is_recorded_all_the_same(
+    world, daemon, uploaded, tiny, sweeping
+):
+    with world.proxy.going_wrong(
+        Fault("abort", str(uploaded.uuid), times=2, forward=False, answer=(500, "InternalError"))
+    ):
+        assert daemon.report_failure(uploaded).status_code == 204
+    assert state_of(uploaded) is Backup.State.FAILED
+
+    assert sweeping() == [(SweepAction.UPLOAD_ABORTED, str(uploaded.uuid))]
+    assert world.wrong_with(uploaded, tiny) == []
+
+
+def test_a_repeat_after_completion_is_the_tables_400(uploaded, report):
+    assert [report(uploaded) for _ in range(3)] == [204, 400, 400]
+
+
+def test_the_replay_window_widens_the_204(settings, uploaded, report):
+    settings.BACKUPS_REMOTE = {**settings.BACKUPS_REMOTE, "REPORT_REPLAY_WINDOW": 60}
+    assert [report(uploaded) for _ in range(2)] == [204, 204]
+    assert report(uploaded, checksum="0" * 40) == 400
+    long_ago = timezone.now() - timezone.timedelta(seconds=61)
+    Backup.objects.filter(pk=uploaded.pk).update(completed_at=long_ago)
+    assert report(uploaded) == 400
+
+
+def test_a_repeat_waits_for_the_first_one_or_is_told_to_try_again(
+    world, panel, wings, server, disk, tiny
+):
+    """Panels here are patient for PATIENCE seconds: a little less gives 204, much more a 503."""
+    for seconds, expected in [(PATIENCE / 3, {204, 400}), (PATIENCE * 5, {503})]:
+        backup = world.uploading(server, disk, tiny)
+        body = success(tiny, parts_of(backup))
+
+        def send(body=body, backup=backup):
+            with Daemon(panel.url, wings.bearer) as daemon:
+                return daemon.call("POST", f"{backup.uuid}", json=body).status_code
+
+        with (
+            ThreadPoolExecutor(1) as pool,
+            world.proxy.going_wrong(Fault("complete", str(backup.uuid), before=seconds)),
+        ):
+            first = pool.submit(send)
+            world.proxy.wait_for("complete", str(backup.uuid))
+            assert send() in expected
+            assert first.result() == 204
+        assert completions(world, backup) == 1
+        assert world.wrong_with(backup, tiny) == []
+
+
+# Asking again
+
+
+def test_asking_again_gives_the_same_upload_and_another_size_a_new_one(
+    world, daemon, server, local, archive
+):
+    backup = world.pending(server, local)
+
+    def ask(size):
+        answer = daemon.ask(backup, size)
+        assert answer.status_code == 200
+        return answer.json()
+
+    def uploads():
+        return world.uploads(f"{world.locations[local]}/")
+
+    ask(1000)
+    (first,) = uploads()
+    ask(1000)
+    assert uploads() == [first]
+    ticket = ask(len(archive))
+    (second,) = uploads()
+    assert second != first
+
+    parts = daemon.upload(ticket["parts"], archive, ticket["part_size"])
+    assert daemon.report(backup, archive, parts).status_code == 204
+    assert world.wrong_with(backup, archive) == []
+
+
+# The clients
+
+
+def test_no_transaction_is_open_across_a_store_call(
+    world, monkeypatch, uploaded, server, local, node, tiny
+):
+    """Whoever calls the store: a GET, a report, a failure, the sweep, a deletion."""
+    backend = get_backend(local)
+    called = set()
+
+    def watch(name, method):
+        def call(*args, **kwargs):
+            if threading.current_thread() is threading.main_thread():
+                assert not connection.in_atomic_block, name
+                assert connection.get_autocommit(), name
+            called.add(name)
+            return method(*args, **kwargs)
+
+        return call
+
+    names = ["create_upload", "list_parts", "complete_upload", "abort_upload", "stat", "delete"]
+    for name in names:
+        monkeypatch.setattr(backend, name, watch(name, getattr(backend, name)))
+    report = lifecycle_report(uploaded, tiny)
+    lifecycle.record_report(uploaded, report)
+    failing = world.pending(server, local)
+    lifecycle.request_upload(failing, 10)
+    lifecycle.request_upload(failing, 20)
+    lifecycle.record_report(failing, type(report)(successful=False))
+    for backup in [world.uploading(server, local, tiny), world.left_behind(server, local, tiny)]:
+        assert backup.pk
+    list(lifecycle.sweep(older_than=timezone.timedelta(0), disk=local, workers=1))
+    lifecycle.delete_backup(Backup.objects.get(pk=uploaded.pk))
+
+    assert called == set(names)
+
+
+def lifecycle_report(backup, archive):
+    from backups_remote.types import Report, ReportedPart
+
+    return Report(
+        successful=True,
+        checksum=f"sha1:{hashlib.sha1(archive).hexdigest()}",
+        size=len(archive),
+        parts=tuple(ReportedPart(n, etag) for n, etag in enumerate(backup.etags, start=1)),
+    )
+
+
+def test_threads_share_clients_that_are_built_once(local, monkeypatch):
+    built = []
+    whole = s3._Clients.__init__
+
+    def counting(self, storage):
+        built.append(self)
+        whole(self, storage)
+
+    monkeypatch.setattr(s3._Clients, "__init__", counting)
+    forget_backends()
+    together = threading.Barrier(16)
+
+    def client(_):
+        together.wait()
+        return get_backend(local)._client
+
+    with ThreadPoolExecutor(16) as pool:
+        clients = set(pool.map(client, range(16)))
+
+    assert len(clients) == len(built) == 1
