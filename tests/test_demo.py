@@ -210,10 +210,8 @@ def test_a_directory_that_cannot_be_used_gives_one_line(tmp_path):
             check=False,
             text=True,
             timeout=60,
-            env={**os.environ, "COLUMNS": "400"},
         )
-        assert (done.returncode, done.stdout) == (2, f"{path} {problem}.\n")
-        assert done.stderr == ""
+        assert (done.returncode, done.stdout, done.stderr) == (2, "", f"{path} {problem}.\n")
 
 
 @pytest.mark.parametrize("path", ["", "locked", "locked.dat", "open/locked"])

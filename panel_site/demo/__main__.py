@@ -36,7 +36,6 @@ class Run:
     console: Console
     directory: Path | None
     keep: bool
-    begun: bool = False
     finished: bool = False
 
     def play(self, stack: contextlib.ExitStack, interrupts: Interrupts) -> None:
@@ -46,7 +45,6 @@ class Run:
         clear_environment(work)
         directory = self._directory(work)
         found = survey(directory)
-        self.begun = True
 
         self.console.print("Starting a store (SeaweedFS) and a panel (gunicorn) ...")
         with interrupts.held():
@@ -55,12 +53,13 @@ class Run:
         with interrupts.held():
             panel = stack.enter_context(running_panel(work))
         # Models can be imported only now.
+        from backups_remote.exceptions import BackupsRemoteError
         from panel_site.demo.story import StepFailedError, Story
 
         story = Story(self.console, panel, store, directory, found, work)
         try:
             story.run()
-        except StepFailedError as error:
+        except (BackupsRemoteError, StepFailedError) as error:
             raise PanelError(str(error)) from error
         self.console.print(_table(story.rows, time.monotonic() - started))
         self.finished = True
@@ -84,7 +83,8 @@ class Run:
 
         password = secrets.token_urlsafe(12)
         get_user_model().objects.create_superuser("demo", password=password)
-        self.console.print(f"{panel.url}/admin/  user demo, password {password}")
+        log_in = f"{panel.url}/admin/  user demo, password {password}"
+        self.console.print(log_in, soft_wrap=True)
         self.console.print("Panel and store run until Ctrl-C.")
         while True:
             signal.pause()
@@ -118,16 +118,16 @@ def main(arguments: list[str] | None = None) -> int:
     except Stopped as stopped:
         if run.finished:
             return 0
-        return _end(run, f"Stopped by {stopped}.", stopped.exit_code)
+        return _end(f"Stopped by {stopped}.", stopped.exit_code)
     except UnusableDirectoryError as error:
-        return _end(run, str(error), 1 if run.begun else 2)
+        return _end(str(error), 2)
     except (CallFailedError, DiffersError, OSError, PanelError, RuntimeError) as error:
-        return _end(run, f"This did not hold: {error}", 1)
+        return _end(f"This did not hold: {error}", 1)
     return 0
 
 
-def _end(run: Run, message: str, code: int) -> int:
-    run.console.print(f"[red]{escape(message)}[/]")
+def _end(message: str, code: int) -> int:
+    Console(stderr=True, highlight=False).print(f"[red]{escape(message)}[/]", soft_wrap=True)
     return code
 
 

@@ -7,6 +7,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import requests
+from urllib3.exceptions import HTTPError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -96,7 +97,11 @@ class Node:
         with contextlib.closing(answer):
             if answer.headers.get("Content-Type") not in _ARCHIVES:
                 raise CallFailedError("The link does not serve a gzip archive.")
-            yield answer
+            try:
+                yield answer
+            except HTTPError as error:
+                name = type(error).__name__
+                raise CallFailedError(f"The store broke off a download ({name}).") from None
 
     def _panel(self, method: str, path: str, expected: int, **kwargs: Any) -> requests.Response:
         return self._call(

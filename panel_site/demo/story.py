@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import boto3
 from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
 from rich.filesize import decimal
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
@@ -189,8 +190,11 @@ class Story:
             "aws_secret_access_key": self.store.secret_key,
             "config": Config(signature_version="s3v4", s3={"addressing_style": "path"}),
         }
-        with contextlib.closing(boto3.client("s3", **options)) as client:
-            answer = client.list_multipart_uploads(Bucket=self.store.bucket)
+        try:
+            with contextlib.closing(boto3.client("s3", **options)) as client:
+                answer = client.list_multipart_uploads(Bucket=self.store.bucket)
+        except (BotoCoreError, ClientError) as error:
+            raise StepFailedError("The store does not list its uploads.") from error
         return len(answer.get("Uploads", ()))
 
     def _tell(self, step: str, outcome: str, figures: str) -> None:

@@ -139,7 +139,9 @@ def compare(stream: Readable, root: Path) -> Archive:
                 _compare_entry(tar, member, root)
         while hashing.read(MIB):
             pass
-    except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
+    except FileNotFoundError as error:
+        raise DiffersError(f"{error.filename} is gone.") from error
+    except (tarfile.TarError, EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise DiffersError(f"The archive cannot be read ({type(error).__name__}).") from error
     if expected:
         raise DiffersError(f"{min(expected)} is not in the archive.")
