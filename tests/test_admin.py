@@ -1,6 +1,7 @@
 """The operator's pages, as a browser without scripts would see them."""
 
 import datetime as dt
+import logging
 import os
 import re
 import uuid
@@ -11,6 +12,7 @@ import requests
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Permission, User
 from django.db import connection
+from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import resolve, reverse
 from django.utils import timezone
@@ -480,7 +482,10 @@ def test_page_of_a_backup(admin_client):
 
 @pytest.mark.parametrize("state", State)
 def test_page_of_each_state(admin_client, state):
-    assert admin_client.get(page_of(backup_in(state))).status_code == 200
+    answer = admin_client.get(page_of(backup_in(state)))
+
+    assert answer.status_code == 200
+    assert "None" not in text(answer)
 
 
 def test_only_the_name_is_edited(admin_client):
@@ -821,8 +826,56 @@ def test_tokens_cannot_be_guessed_by_filtering(admin_client, node, model, lookup
     assert admin_client.get(url, {lookup: "g"}).status_code == 400
 
 
-def test_nodes_are_added_by_the_command(admin_client):
-    assert admin_client.get(reverse("admin:backups_remote_node_add")).status_code == 403
+def test_new_token_is_shown_once_and_kept_nowhere(admin_client, node, caplog):
+    caplog.set_level(logging.DEBUG)
+    url = reverse("admin:backups_remote_node_token", args=[node.pk])
+    change = reverse("admin:backups_remote_node_change", args=[node.pk])
+    old = node.bearer_token
+    assert url in admin_client.get(change).content.decode()
+
+    asked = admin_client.get(url)
+    node.refresh_from_db()
+    assert node.bearer_token == old
+    assert node.token not in asked.content.decode()
+
+    shown = admin_client.post(url)
+    node.refresh_from_db()
+    assert node.bearer_token != old
+    assert f"token_id: {node.token_id}\ntoken: {node.token}\n" in shown.content.decode()
+    assert "no-store" in shown["Cache-Control"]
+    assert node.token not in shown.cookies.output()
+    for page in (url, change, reverse("admin:backups_remote_node_history", args=[node.pk])):
+        assert node.token not in admin_client.get(page).content.decode()
+    assert LogEntry.objects.get().get_change_message() == "Token replaced."
+    assert node.token not in caplog.text
+    assert node.token not in str(dict(admin_client.session))
+
+
+def test_new_token_needs_the_permission_and_a_form_of_ours(node):
+    url = reverse("admin:backups_remote_node_token", args=[node.pk])
+    viewer = Client()
+    viewer.force_login(user_with("view_node"))
+    stranger = Client(enforce_csrf_checks=True)
+    stranger.force_login(User.objects.create_superuser("root"))
+
+    assert viewer.get(url).status_code == viewer.post(url).status_code == 403
+    assert stranger.post(url).status_code == 403
+    assert stranger.get(reverse("admin:backups_remote_node_token", args=[99])).status_code == 404
+    assert Node.objects.get().encrypted_token == node.encrypted_token
+
+
+def test_added_node_leads_to_its_token(admin_client):
+    add = reverse("admin:backups_remote_node_add")
+    assert admin_client.get(add).status_code == 200
+
+    answer = admin_client.post(add, {"name": "fra-1", "url": "n.example"}, follow=True)
+
+    node = Node.objects.get()
+    assert node.url == "https://n.example"
+    assert answer.redirect_chain[-1][0] == (
+        reverse("admin:backups_remote_node_token", args=[node.pk])
+    )
+    assert node.token not in answer.content.decode()
 
 
 def test_servers_are_listed_with_their_counts(admin_client, django_assert_num_queries):

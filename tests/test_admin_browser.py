@@ -59,7 +59,7 @@ def page(browser, live_server, request):
     User.objects.create_superuser("operator", password=PASSWORD)
     context = browser.new_context(
         base_url=live_server.url,
-        viewport={"width": 1280, "height": 800},
+        viewport={"width": 1280, "height": 860},
         color_scheme=request.param,
         locale="en-US",
     )
@@ -86,10 +86,10 @@ def host(disk):
         for name, node in (
             ("Survival SMP", "fra-1"),
             ("Skyblock", "fra-1"),
-            ("All the Mods 10", "fra-2"),
-            ("Valheim: Eikthyr", "ams-1"),
-            ("Rust Vanilla 2x", "nyc-1"),
-            ("Terraria Expert", "ams-1"),
+            ("ATM 10", "fra-2"),
+            ("Valheim", "ams-1"),
+            ("Rust Weekly", "nyc-1"),
+            ("Terraria", "ams-1"),
         )
     }
     now = timezone.now()
@@ -115,10 +115,10 @@ def host(disk):
 
     hours, days = (lambda n: dt.timedelta(hours=n)), (lambda n: dt.timedelta(days=n))
     m = lambda n: dt.timedelta(minutes=n)  # noqa: E731
-    row("Survival SMP", "Before the 1.21.8 update", m(1))
-    row("All the Mods 10", "Nightly", m(9), **started(int(18.4 * GIB), m(8)))
+    row("Survival SMP", "Before 1.21.8", m(1))
+    row("ATM 10", "Nightly", m(9), **started(int(18.4 * GIB), m(8)))
     row(
-        "Rust Vanilla 2x",
+        "Rust Weekly",
         "Before the wipe",
         m(26),
         **started(int(6.2 * GIB), m(25)),
@@ -127,18 +127,18 @@ def host(disk):
         claimed_until=now + hours(1),
     )
     row("Skyblock", "Nightly", hours(3), **done(hours(3), int(1.3 * GIB)))
-    row("Valheim: Eikthyr", "Nightly", hours(3), **done(hours(3), 412 * MIB))
-    row("Terraria Expert", "Nightly", hours(3), disk="wings", **done(hours(3), 38 * MIB))
+    row("Valheim", "Nightly", hours(3), **done(hours(3), 412 * MIB))
+    row("Terraria", "Nightly", hours(3), disk="wings", **done(hours(3), 38 * MIB))
     row("Survival SMP", "Nightly", hours(4), **done(hours(4), int(9.7 * GIB), is_recovered=True))
-    row("Rust Vanilla 2x", "Nightly", hours(5), completed_at=now)
+    row("Rust Weekly", "Nightly", hours(5), completed_at=now)
     row(
         "Skyblock",
         "Season 3, final day",
         days(6),
         **done(days(6), int(1.1 * GIB), is_locked=True),
     )
-    row("All the Mods 10", "Before ATM 4.2", days(9), **done(days(9), int(17.9 * GIB)))
-    row("Rust Vanilla 2x", "Old wipe", days(34), completed_at=now, deletion_started_at=now)
+    row("ATM 10", "Before ATM 4.2", days(9), **done(days(9), int(17.9 * GIB)))
+    row("Rust Weekly", "Old wipe", days(34), completed_at=now, deletion_started_at=now)
     return row
 
 
@@ -153,7 +153,7 @@ def put_up(backup, size, parts):
 @pytest.fixture
 def stale(host):
     """An upload whose node fell silent after the first of its three parts."""
-    backup = host("Valheim: Eikthyr", "Before the Ashlands", dt.timedelta(days=1))
+    backup = host("Valheim", "Before the Ashlands", dt.timedelta(days=1))
     put_up(backup, 11 * MIB, parts=1)
     return backup
 
@@ -161,7 +161,7 @@ def stale(host):
 @pytest.fixture
 def whole(host):
     """A backup whose archive is in the store."""
-    backup = host("Terraria Expert", "Before hardmode", dt.timedelta(days=12))
+    backup = host("Terraria", "Before hardmode", dt.timedelta(days=12))
     put_up(backup, 8 * MIB, parts=2)
     list(lifecycle.expire(Backup.objects.filter(pk=backup.pk)))
     Backup.objects.filter(pk=backup.pk).update(is_recovered=False)
@@ -186,11 +186,11 @@ def run(page, action, *names):
     page.get_by_role("button", name="Go", exact=True).click()
 
 
-def picture(page, name, tmp_path):
-    directory = IMAGES if SCREENSHOTS else tmp_path
-    directory.mkdir(parents=True, exist_ok=True)
-    page.screenshot(path=directory / f"{name}.png", animations="disabled")
-    assert (directory / f"{name}.png").stat().st_size > 10_000
+def picture(page, path):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    page.evaluate("scrollTo(0, 0)")
+    page.screenshot(path=path, animations="disabled")
+    assert path.stat().st_size > 10_000
 
 
 @pytest.mark.parametrize("page", ["light", "dark"], indirect=True)
@@ -202,8 +202,9 @@ def test_list(page, host, stale, whole, tmp_path, request):
         expect(page.locator(f".backup-state[data-state={state}]").first).to_contain_text(
             str(state.label)
         )
-    scheme = request.node.callspec.params["page"]
-    picture(page, "admin" if scheme == "light" else "admin-dark", tmp_path)
+    page.get_by_role("button", name="Toggle navigation").click()
+    light = request.node.callspec.params["page"] == "light"
+    picture(page, (IMAGES if SCREENSHOTS and light else tmp_path) / "admin.png")
 
 
 def test_filter_and_search(page, host, stale):
@@ -245,12 +246,13 @@ def test_expire_a_stale_upload(page, stale, open_uploads):
     assert open_uploads() == []
 
 
-def test_delete_after_asking(page, whole, s3, store):
+def test_delete_after_asking(page, whole, s3, store, tmp_path):
     see_list(page)
 
     run(page, "delete_selected", "Before hardmode", "Season 3, final day")
     expect(page.get_by_text("Delete this backup and its archive?")).to_be_visible()
     expect(page.get_by_text("The backup is locked.")).to_be_visible()
+    picture(page, tmp_path / "delete.png")
     page.get_by_role("link", name="No, take me back").click()
     expect(row_of(page, "Before hardmode")).to_be_visible()
 
@@ -277,4 +279,22 @@ def test_page_of_a_backup(page, whole, tmp_path):
     page.get_by_role("button", name="Save", exact=True).click()
     expect(row_of(page, "Before hardmode, kept")).to_be_visible()
     row_of(page, "Before hardmode, kept").get_by_role("link").click()
-    page.screenshot(path=tmp_path / "detail.png", full_page=True)
+    picture(page, tmp_path / "detail.png")
+
+
+def test_new_token(page, node, tmp_path):
+    page.goto(f"/admin/backups_remote/node/{node.pk}/change/")
+    old = node.bearer_token
+
+    page.get_by_role("link", name="New token").click()
+    expect(page.get_by_text(f"Give {node} a new token?")).to_be_visible()
+    page.get_by_role("button", name="Make a new token").click()
+    expect(page.locator("#node-config")).to_contain_text(f"uuid: {node.uuid}")
+    picture(page, tmp_path / "token.png")
+
+    node.refresh_from_db()
+    assert node.bearer_token != old
+    expect(page.locator("#node-config")).to_contain_text(f"token: {node.token}")
+    page.goto(f"/admin/backups_remote/node/{node.pk}/change/")
+    expect(page.get_by_text(node.token_id)).to_be_visible()
+    assert node.token not in page.content()

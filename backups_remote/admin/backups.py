@@ -9,7 +9,6 @@ from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.admin.models import CHANGE, DELETION, LogEntry
 from django.contrib.admin.utils import flatten_fieldsets, unquote
 from django.core.exceptions import PermissionDenied
-from django.db import transaction
 from django.http import HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import reverse
@@ -19,7 +18,11 @@ from django.utils.translation import gettext_lazy, ngettext
 
 from backups_remote import lifecycle
 from backups_remote.admin import acting, display
-from backups_remote.admin.base import BackupModelAdmin, save_changed_fields
+from backups_remote.admin.base import (
+    BackupModelAdmin,
+    outside_of_transactions,
+    save_changed_fields,
+)
 from backups_remote.admin.filters import DiskFilter, NodeFilter, StateFilter
 from backups_remote.admin.listing import BackupList, BoundedPaginator
 from backups_remote.admin.searching import READ_FOR_NAMES, search
@@ -139,29 +142,29 @@ class BackupAdmin(BackupModelAdmin):
         return display.lock_mark(backup)
 
     @admin.display(description=gettext_lazy("size"))
-    def archive_size(self, backup: Backup) -> str | None:
+    def archive_size(self, backup: Backup) -> str:
         """The archive's size, to the byte."""
-        return display.exact_size(backup.size or None)
+        return display.exact_size(backup.size or None) or self.get_empty_value_display()
 
     @admin.display(description=gettext_lazy("announced size"))
-    def announced_size(self, backup: Backup) -> str | None:
+    def announced_size(self, backup: Backup) -> str:
         """The size that its node announced, to the byte."""
-        return display.exact_size(backup.upload_size)
+        return display.exact_size(backup.upload_size) or self.get_empty_value_display()
 
     @admin.display(description=gettext_lazy("parts"))
-    def parts(self, backup: Backup) -> str | None:
+    def parts(self, backup: Backup) -> str:
         """How many parts of which size."""
         if backup.upload_size is None or not backup.part_size:
-            return None
+            return self.get_empty_value_display()
         return _("%(count)d of up to %(size)s") % {
             "count": ceil_div(backup.upload_size, backup.part_size),
             "size": display.exact_size(backup.part_size),
         }
 
     @admin.display(description=gettext_lazy("ignored files"))
-    def ignored(self, backup: Backup) -> SafeString | None:
+    def ignored(self, backup: Backup) -> SafeString:
         """One pattern a line."""
-        return display.lines(backup.ignored_files)
+        return display.lines(backup.ignored_files) or self.get_empty_value_display()
 
     # Who may do what
 
@@ -204,16 +207,16 @@ class BackupAdmin(BackupModelAdmin):
         """Save the name alone."""
         save_changed_fields(obj, form, change=change)
 
-    # The lifecycle commits before it calls a store: no transaction may be around it.
+    # The pages that call the lifecycle
 
-    @transaction.non_atomic_requests
+    @outside_of_transactions
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
         """The list and its actions."""
         return super().changelist_view(request, extra_context)
 
-    @transaction.non_atomic_requests
+    @outside_of_transactions
     def delete_view(
         self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
@@ -261,10 +264,10 @@ class BackupAdmin(BackupModelAdmin):
 
     @admin.action(
         permissions=["change"],
-        description=gettext_lazy("Expire selected backups: complete what is whole, abort the rest"),
+        description=gettext_lazy("Expire selected backups now"),
     )
     def expire(self, request: HttpRequest, queryset: QuerySet[Backup]) -> None:
-        """Bring them to their end now."""
+        """Bring them to their end now: complete what is whole, abort the rest."""
         tally = acting.expire(self._chosen(request, queryset))
         count = len(tally.done)
         said = ngettext("%(count)d backup: %(what)s.", "%(count)d backups: %(what)s.", count) % {

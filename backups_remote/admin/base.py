@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from django.contrib import admin
+from django.db import connections, transaction
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from django.db.models import Model
     from django.forms import ModelForm
 
@@ -18,6 +21,15 @@ if TYPE_CHECKING:
     ServerModelAdmin = admin.ModelAdmin[Server]
 else:
     BackupModelAdmin = NodeModelAdmin = ServerModelAdmin = admin.ModelAdmin
+
+V = TypeVar("V", bound="Callable[..., Any]")
+
+
+def outside_of_transactions(view: V) -> V:
+    """Keep ATOMIC_REQUESTS off ``view``: no transaction may be open while a store is called."""
+    for alias in connections:
+        view = transaction.non_atomic_requests(using=alias)(view)
+    return view
 
 
 def save_changed_fields(obj: Model, form: ModelForm[Any], *, change: bool) -> None:

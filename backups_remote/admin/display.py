@@ -81,6 +81,6 @@ def lock_mark(backup: Backup) -> SafeString | None:
     return format_html('<span class="backup-lock">{}</span>', _("Locked"))
 
 
-def lines(items: Iterable[object]) -> SafeString | None:
+def lines(items: Iterable[object]) -> SafeString:
     """Each item on a line of its own."""
-    return format_html_join(mark_safe("<br>"), "{}", ((item,) for item in items)) or None
+    return format_html_join(mark_safe("<br>"), "{}", ((item,) for item in items))

@@ -109,11 +109,11 @@ class BackupList(ChangeList):
             raise IncorrectLookupParameters(error) from error
 
     def get_results(self, request: HttpRequest) -> None:
-        """Read the page; a count that is cut short is not shown beside the search field."""
+        """Read the page; beside the search field, show how many it found if that is known."""
         super().get_results(request)
         if not self.multi_page or (self.show_all and self.can_show_all):
             self.result_list = self.paginator.rows(0, self.result_count)
-        if self.paginator.is_cut:
+        if self.paginator.is_cut or not self.query:
             self.full_result_count = self.result_count
 
     def dates(self) -> Dates:
