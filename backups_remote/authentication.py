@@ -34,7 +34,9 @@ class NodeAuthentication(BaseAuthentication):
         token_id, dot, token = credentials.strip().partition(".")
         if scheme.lower() != _SCHEME or not (dot and token_id and token):
             raise AuthenticationFailed("The Authorization header is malformed.")
-        if not credentials.isascii() or len(token_id) > crypto.TOKEN_ID_LENGTH:
+        # A NUL, say: PostgreSQL takes none, not even to look for it.
+        visible = credentials.isascii() and credentials.isprintable()
+        if not visible or len(token_id) > crypto.TOKEN_ID_LENGTH:
             raise AuthenticationFailed("The bearer token is wrong.")
         node = _node_called(token_id)
         # An unknown id takes the time of a known one: it must not show which ids there are.
