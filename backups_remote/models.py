@@ -178,6 +178,17 @@ _IF_LOCKABLE: Final = Guard((_OPEN | _COMPLETED) & Q(is_locked=False))
 _IF_LOCKED: Final = Guard(Q(is_locked=True))
 
 
+class Filled(models.Func):
+    """Whether a text is not empty, with the empty one written into the statement.
+
+    SQLite does not take a partial index whose condition it would have to prove from a parameter.
+    """
+
+    template = "(%(expressions)s <> '')"
+    arity = 1
+    output_field = models.BooleanField()
+
+
 class BackupQuerySet(models.QuerySet["Backup"]):
     """The named sets of backups."""
 
@@ -244,7 +255,7 @@ class BackupQuerySet(models.QuerySet["Backup"]):
 
     def left_behind(self) -> Self:
         """Failed backups whose upload could not be aborted yet."""
-        return self.failed().exclude(upload_id="")
+        return self.failed().filter(Filled("upload_id"))
 
 
 class Backup(models.Model):
@@ -327,8 +338,9 @@ class Backup(models.Model):
                 name="backups_remote_open",
             ),
             models.Index(
-                fields=["is_successful", "completed_at"],
-                condition=Q(completed_at__isnull=False, is_successful=False) & ~Q(upload_id=""),
+                fields=["deletion_started_at", "is_successful", "completed_at"],
+                condition=Q(completed_at__isnull=False, is_successful=False)
+                & Q(Filled("upload_id")),
                 name="backups_remote_left_behind",
             ),
             models.Index(

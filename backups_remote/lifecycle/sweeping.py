@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import datetime as dt
 import logging
+from array import array
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
@@ -180,11 +181,16 @@ class _RowSweep:
         yield self.backups.deleting().filter(deletion_started_at__lte=now), self._finish_deletion
 
     def _in_batches(self, backups: BackupQuerySet, work: Work) -> Iterator[SweepOutcome]:
-        """Every row once, in the order of its key, however the rows change meanwhile."""
-        last = 0
-        while batch := list(backups.filter(pk__gt=last).order_by("pk")[:_BATCH]):
-            last = batch[-1].pk
-            yield from work(batch)
+        """Every row once, as it is when its batch's turn comes.
+
+        The keys are read beforehand, eight bytes each: whichever index finds them is walked once,
+        where an ordered search for each batch would walk it again and again.
+        """
+        keys = array("q", backups.order_by().values_list("pk", flat=True).iterator())
+        for start in range(0, len(keys), _BATCH):
+            yield from work(
+                list(backups.filter(pk__in=keys[start : start + _BATCH]).order_by("pk"))
+            )
 
     # Reported backups
 

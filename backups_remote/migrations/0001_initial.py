@@ -7,6 +7,7 @@ import django.utils.timezone
 from django.db import migrations, models
 
 import backups_remote.crypto
+import backups_remote.models
 
 
 class Migration(migrations.Migration):
@@ -265,9 +266,9 @@ class Migration(migrations.Migration):
                         condition=models.Q(
                             ("completed_at__isnull", False),
                             ("is_successful", False),
-                            models.Q(("upload_id", ""), _negated=True),
+                            backups_remote.models.Filled("upload_id"),
                         ),
-                        fields=["is_successful", "completed_at"],
+                        fields=["deletion_started_at", "is_successful", "completed_at"],
                         name="backups_remote_left_behind",
                     ),
                     models.Index(
