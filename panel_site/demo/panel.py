@@ -71,6 +71,7 @@ def clear_environment(work: Path) -> None:
     os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1,localhost"
     # The directory to back up may hold this very code.
     os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
+    sys.dont_write_bytecode = True
 
 
 def set_up(store: Store, directory: Path) -> None:
