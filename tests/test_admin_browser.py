@@ -256,6 +256,7 @@ def test_delete_after_asking(page, whole, s3, store, tmp_path):
     page.get_by_role("link", name="No, take me back").click()
     expect(row_of(page, "Before hardmode")).to_be_visible()
 
+    see_list(page)
     run(page, "delete_selected", "Before hardmode")
     page.get_by_role("button", name=re.compile("Yes")).click()
 
