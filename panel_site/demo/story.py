@@ -88,7 +88,7 @@ class Story:
             archive = pack(self.directory, self.work / "backup.tar.gz", advance)
             seconds = time.monotonic() - started
         figures = f"{decimal(self.found.size)} → {decimal(archive.size)}, {seconds:.1f} s"
-        self._tell("pack", f"{self.found.files} files in one .tar.gz", figures)
+        self._tell("pack", f"{_count(self.found.files, 'file')} in one .tar.gz", figures)
         return archive
 
     def _back_up(self, node: Node, server: Server, archive: Archive) -> Backup:
@@ -96,7 +96,7 @@ class Story:
         started = time.monotonic()
         ticket = node.ask(backup.uuid, archive.size)
         seconds = time.monotonic() - started
-        outcome = f"{len(ticket.urls)} URLs, parts of {decimal(ticket.part_size)}"
+        outcome = f"{_count(len(ticket.urls), 'URL')} for {decimal(ticket.part_size)} each"
         self._tell("ask", outcome, f"{seconds * 1000:.0f} ms")
 
         parts = []
@@ -108,7 +108,7 @@ class Story:
         seconds = time.monotonic() - started
         speed = decimal(int(archive.size / seconds))
         figures = f"{decimal(archive.size)}, {seconds:.1f} s, {speed}/s"
-        self._tell("upload", f"{len(parts)} parts to the store", figures)
+        self._tell("upload", f"{_count(len(parts), 'part')} to the store", figures)
         # As the daemon does: from here on the uploaded parts are the only copy.
         archive.path.unlink()
         _expect_state(backup, Backup.State.UPLOADING, "After its upload")
@@ -208,6 +208,10 @@ class Story:
         with Progress(*columns, TransferSpeedColumn(), console=self.console) as progress:
             task = progress.add_task(what, total=total)
             yield lambda count: progress.advance(task, count)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _expect(holds: object, otherwise: str) -> None:
