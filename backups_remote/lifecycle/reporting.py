@@ -18,12 +18,12 @@ from backups_remote.exceptions import (
     UploadNotFound,
 )
 from backups_remote.lifecycle.announcing import announce_end
-from backups_remote.lifecycle.settling import claim_end, prove, settle
+from backups_remote.lifecycle.settling import claim_end, pick_parts, prove, settle
 from backups_remote.models import Backup
 from backups_remote.storage import bare_etag, ceil_div, get_backend
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from backups_remote.storage import StorageBackend
     from backups_remote.types import Report, StoredPart
@@ -132,7 +132,9 @@ def _take_success(backup: Backup, report: Report, backend: StorageBackend) -> bo
         parts = []
     if not parts:
         return _take_finished(backup, report, backend)
-    problem = next(_differences(backup, report, parts), None)
+    said = {part.number: bare_etag(part.etag) for part in report.parts}
+    parts = pick_parts(backup, parts, said)
+    problem = next(_differences(backup, report, parts, said), None)
     if problem is not None:
         return _refuse_unless_overtaken(backup, problem)
     recorded = backup.record_success(
@@ -194,7 +196,9 @@ def _refuse_unless_overtaken(backup: Backup, problem: str) -> bool:
     raise ReportRefused(problem)
 
 
-def _differences(backup: Backup, report: Report, parts: Sequence[StoredPart]) -> Iterator[str]:
+def _differences(
+    backup: Backup, report: Report, parts: Sequence[StoredPart], said: Mapping[int, str]
+) -> Iterator[str]:
     """What differs between the report, the announcement and the store."""
     stored_size = sum(part.size for part in parts)
     expected = ceil_div(backup.upload_size or 0, backup.part_size or 1)
@@ -209,7 +213,6 @@ def _differences(backup: Backup, report: Report, parts: Sequence[StoredPart]) ->
         return
     if len(report.parts) != len(parts):
         yield f"parts: {len(report.parts)} are reported, the store holds {len(parts)}."
-    said = {part.number: bare_etag(part.etag) for part in report.parts}
     for part in parts:
         if part.number not in said:
             yield f"parts: part {part.number} is in the store and not in the report."

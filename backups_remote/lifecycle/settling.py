@@ -19,13 +19,14 @@ from backups_remote.exceptions import (
     UploadRejected,
 )
 from backups_remote.lifecycle.announcing import announce_end
+from backups_remote.storage import bare_etag
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from backups_remote.models import Backup
     from backups_remote.storage import StorageBackend
-    from backups_remote.types import StoredObject
+    from backups_remote.types import StoredObject, StoredPart
 
 #: How long whoever settles a backup has it to itself: longer than the store may take for it.
 CLAIM: Final = dt.timedelta(seconds=150)
@@ -59,6 +60,28 @@ def prove(
         return found if backup.upload_mark and found.mark == backup.upload_mark else None
     known = {completed_etag, backend.etag_of(part_etags) or ""} - {""}
     return found if found.etag in known else None
+
+
+def pick_parts(
+    backup: Backup, listed: Iterable[StoredPart], said: Mapping[int, str] | None = None
+) -> list[StoredPart]:
+    """One part a number, in order, where a store lists every try at a part that was sent again.
+
+    The one whose bare ETag the node ``said``, else the newest of the right length.
+    """
+    size, part_size = backup.upload_size or 0, backup.part_size or 1
+
+    def merit(part: StoredPart) -> tuple[bool, bool, dt.datetime]:
+        as_said = said is not None and said.get(part.number) == bare_etag(part.etag)
+        fits = part.size == min(part_size, size - (part.number - 1) * part_size)
+        return as_said, fits, part.uploaded_at
+
+    best: dict[int, StoredPart] = {}
+    for part in listed:
+        other = best.get(part.number)
+        if other is None or merit(part) > merit(other):
+            best[part.number] = part
+    return [best[number] for number in sorted(best)]
 
 
 def put_together(backup: Backup, backend: StorageBackend, *, look_first: bool) -> StoredObject:

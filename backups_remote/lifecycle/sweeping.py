@@ -26,6 +26,7 @@ from backups_remote.lifecycle.settling import (
     claim_end,
     conclude,
     conclude_without_proof,
+    pick_parts,
     prove,
     put_together,
 )
@@ -403,6 +404,7 @@ def _examine(backup: Backup, backend: StorageBackend) -> _Finding:
         parts = backend.list_parts(backup.object_key, backup.upload_id)
     except UploadNotFound:
         parts = []
+    parts = pick_parts(backup, parts)
     return _Finding(parts=parts) if parts else _Finding(proof=prove(backup, backend))
 
 

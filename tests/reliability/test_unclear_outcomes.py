@@ -358,6 +358,46 @@ def test_a_part_of_another_length_is_named(world, server, local, daemon, tiny, e
     assert state_of(backup) is Backup.State.UPLOADING
 
 
+def send_again(world, backup, number, body):
+    """Put a part once more; some stores keep and list every try, in no order."""
+    answer = world.s3.upload_part(
+        Bucket=world.store.bucket,
+        Key=backup.object_key,
+        UploadId=backup.upload_id,
+        PartNumber=number,
+        Body=body,
+    )
+    return answer["ETag"]
+
+
+@pytest.mark.parametrize("listed", [True, False])
+def test_a_part_that_was_sent_again_is_taken_once(world, uploaded, report, tiny, listed):
+    for body in (tiny[:100], tiny, tiny, tiny + b"!"):
+        send_again(world, uploaded, 1, body)
+
+    # On a store that keeps the last try alone, that is the one to end with.
+    uploaded.etags = [send_again(world, uploaded, 1, tiny)]
+    assert report(uploaded, **({} if listed else {"parts": None})) == 204
+    assert world.wrong_with(uploaded, tiny) == []
+
+
+def test_a_part_that_was_sent_again_is_recovered_once(world, uploaded, tiny, sweeping):
+    send_again(world, uploaded, 1, tiny[:100])
+    send_again(world, uploaded, 1, tiny)
+
+    assert sweeping() == [(SweepAction.RECOVERED, str(uploaded.uuid))]
+    assert world.wrong_with(uploaded, tiny) == []
+
+
+def test_the_try_at_a_part_that_the_node_named_is_the_one_taken(world, uploaded, report, tiny):
+    other = bytes(reversed(tiny))
+    send_again(world, uploaded, 1, other)
+    uploaded.etags = [send_again(world, uploaded, 1, tiny)]
+
+    assert report(uploaded) == 204
+    assert world.wrong_with(uploaded, tiny) == []
+
+
 # Successes and failures
 
 

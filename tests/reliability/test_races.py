@@ -1,0 +1,369 @@
+"""Calls at once, on real panels (gunicorn's processes and threads) and real connections."""
+
+from __future__ import annotations
+
+import statistics
+import threading
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+import requests
+from django.db import connection
+
+from backups_remote import lifecycle
+from backups_remote.exceptions import BackupLimitReached, BackupLocked
+from backups_remote.models import Backup
+from tests.daemon import Daemon, success
+from tests.reliability.cases import FAILURE, Tally
+from tests.reliability.panel import Panel
+from tests.reliability.proxy import Fault
+from tests.reliability.world import MIB, parts_of
+
+ROUNDS = 4
+
+
+@pytest.fixture(scope="module")
+def patient_site(shared_world, django_db_blocker):
+    with django_db_blocker.unblock():
+        return shared_world.site()
+
+
+@pytest.fixture(scope="module")
+def patient(shared_world, patient_site):
+    """Panels as in production: a repeat waits for seconds. Two processes of 24 threads."""
+    with Panel(patient_site, shared_world.scratch, workers=2, threads=24) as panel:
+        yield panel
+
+
+@pytest.fixture
+def at_once(world, node, patient):
+    """Makes calls at the same moment, each on a connection of its own; (when sent, answer)."""
+
+    def together(*calls):
+        barrier = threading.Barrier(len(calls))
+
+        def one(call):
+            with Daemon(patient.url, node.bearer_token) as daemon:
+                barrier.wait()
+                sent = time.monotonic()
+                answer = call(daemon)
+                return sent, answer
+
+        with ThreadPoolExecutor(len(calls)) as pool:
+            return list(pool.map(one, calls))
+
+    return together
+
+
+def reporting(backup, archive):
+    body = success(archive, parts_of(backup))
+    return lambda daemon: daemon.call("POST", f"{backup.uuid}", json=body)
+
+
+def failing(backup):
+    return lambda daemon: daemon.call("POST", f"{backup.uuid}", json=FAILURE)
+
+
+def asking(backup, size):
+    return lambda daemon: daemon.ask(backup, size)
+
+
+def uploads_under(world, disk):
+    return world.uploads(f"{world.locations[disk]}/")
+
+
+# GET
+
+
+def test_eight_that_ask_at_once_get_one_upload(world, at_once, server, disk, tiny):
+    backup = world.pending(server, disk)
+
+    # None has noted its upload before all have begun one.
+    with world.proxy.going_wrong(Fault("create", str(backup.uuid), times=8, after=0.5)):
+        answers = [answer for _, answer in at_once(*[asking(backup, len(tiny))] * 8)]
+
+    assert [answer.status_code for answer in answers] == [200] * 8
+    assert world.proxy.count(str(backup.uuid))["create"] == 8
+    ((_, upload_id),) = uploads_under(world, disk)
+    for answer in answers:
+        (url,) = answer.json()["parts"]
+        assert parse_qs(urlsplit(url).query)["uploadId"] == [upload_id]
+        put = requests.put(url, data=tiny, timeout=30)
+        assert put.status_code == 200, put.text
+    backup.etags = [put.headers["ETag"]]
+    ((_, answer),) = at_once(reporting(backup, tiny))
+    assert answer.status_code == 204, answer.text
+    assert world.wrong_with(backup, tiny) == []
+
+
+def test_eight_that_ask_for_two_sizes_at_once_leave_one_upload(world, at_once, server, disk, tiny):
+    for _ in range(ROUNDS):
+        backup = world.pending(server, disk)
+        sizes = [len(tiny), len(tiny) + 1] * 4
+
+        answers = [answer for _, answer in at_once(*(asking(backup, size) for size in sizes))]
+
+        # Overtaken over and over by the other size, one may be told to try again.
+        assert {answer.status_code for answer in answers} <= {200, 503}
+        backup.refresh_from_db()
+        assert [u for u in uploads_under(world, disk) if u[0] == backup.object_key] == [
+            (backup.object_key, backup.upload_id)
+        ]
+
+
+# Reports
+
+
+def test_sixteen_identical_reports_at_once_have_one_effect(world, at_once, server, disk, tiny):
+    backup = world.uploading(server, disk, tiny)
+
+    with world.proxy.going_wrong(Fault("complete", str(backup.uuid), before=1.5)):
+        answers = [answer for _, answer in at_once(*[reporting(backup, tiny)] * 16)]
+
+    assert [answer.status_code for answer in answers] == [204] * 16
+    assert world.proxy.count(str(backup.uuid))["complete"] == 1
+    assert world.wrong_with(backup, tiny) == []
+    ((_, late),) = at_once(reporting(backup, tiny))
+    assert late.status_code == 400
+
+
+def test_sixteen_reports_as_fast_as_can_be_hear_nothing_else(world, at_once, server, disk, tiny):
+    for _ in range(ROUNDS):
+        backup = world.uploading(server, disk, tiny)
+
+        answers = [answer for _, answer in at_once(*[reporting(backup, tiny)] * 16)]
+
+        counted = Counter(answer.status_code for answer in answers)
+        assert set(counted) <= {204, 400, 503}
+        assert counted[204] >= 1
+        for answer in answers:
+            if answer.status_code == 400:
+                (error,) = answer.json()["errors"]
+                assert error["code"] == "already_completed"
+        assert world.proxy.count(str(backup.uuid))["complete"] == 1
+        assert world.wrong_with(backup, tiny) == []
+
+
+def test_reports_of_a_finished_upload_at_once_have_one_effect(world, at_once, server, disk, tiny):
+    backup = world.uploading(server, disk, tiny)
+    world.put_together(backup)
+
+    with world.proxy.going_wrong(Fault("head", str(backup.uuid), times=8, after=0.4)):
+        answers = [answer for _, answer in at_once(*[reporting(backup, tiny)] * 8)]
+
+    assert [answer.status_code for answer in answers] == [204] * 8
+    assert world.proxy.count(str(backup.uuid))["complete"] == 0
+    assert world.wrong_with(backup, tiny) == []
+
+
+@pytest.mark.parametrize(
+    "slow",
+    [
+        [],
+        [Fault("list_parts", before=0.15)],
+        [Fault("list_parts", after=0.15)],
+        [Fault("complete", before=0.15)],
+        [Fault("abort", before=0.15)],
+    ],
+    ids=["nothing", "before the list", "after the list", "complete", "abort"],
+)
+def test_a_success_and_a_failure_at_once_end_in_one_of_the_two(
+    world, at_once, server, disk, tiny, sweep, slow
+):
+    played = []
+    for _ in range(ROUNDS):
+        backup = world.uploading(server, disk, tiny)
+        faults = [f.on(f.operation, str(backup.uuid)) for f in slow]
+        world.proxy.inject(*faults)
+        (_, succeeded), (_, failed) = at_once(reporting(backup, tiny), failing(backup))
+        world.proxy.remove(*faults)
+        backup.refresh_from_db()
+        # Whoever heard 204 was believed; a success that was heard is one.
+        assert {succeeded.status_code, failed.status_code} <= {204, 400, 503}
+        if succeeded.status_code == 204:
+            assert backup.is_successful
+        played.append(backup)
+
+    sweep(disk)
+    for backup in played:
+        assert world.wrong_with(backup, tiny) == []
+
+
+# Reports and the command, commands and the command
+
+
+def test_a_report_and_the_command_at_once_never_lose_a_whole_upload(
+    world, at_once, server, disk, tiny, commander, sweep
+):
+    """Every upload is whole: each must end completed, by its node or by the command."""
+    command = commander()
+    tally = Tally("reports against the command")
+    played = []
+    for number in range(ROUNDS * 2):
+        backups = [world.uploading(server, disk, tiny) for _ in range(4)]
+        slow = [
+            Fault("list_parts", str(backups[0].uuid), nth=1, after=0.05 * number),
+            Fault("list_parts", str(backups[1].uuid), nth=2, after=0.05 * number),
+            Fault("complete", str(backups[2].uuid), after=0.05 * number),
+        ]
+        with world.proxy.going_wrong(*slow), ThreadPoolExecutor(1) as pool:
+            running = pool.submit(
+                command.run, "expire_stale_uploads", "--older-than", "0s", "--disk", disk
+            )
+            time.sleep(0.03 * number)
+            answers = [answer for _, answer in at_once(*(reporting(b, tiny) for b in backups))]
+            ended = running.result()
+        assert "Traceback" not in ended.out
+        assert {answer.status_code for answer in answers} <= {204, 400, 503}
+        played += backups
+    sweep(disk)
+    for number, backup in enumerate(played):
+        tally.judge(_World(world, tiny), f"backup {number}", backup, {"whole"})
+    tally.close()
+    assert uploads_under(world, disk) == []
+
+
+class _World:
+    """What a Tally asks of a stage."""
+
+    def __init__(self, world, archive):
+        self.world = world
+        self.archive = archive
+
+
+def test_a_node_that_asks_while_the_command_runs_is_served_or_told(
+    world, at_once, server, disk, tiny, commander, sweep
+):
+    command = commander()
+    for _ in range(ROUNDS):
+        backup = world.pending(server, disk)
+        with (
+            ThreadPoolExecutor(1) as pool,
+            world.proxy.going_wrong(Fault("create", str(backup.uuid), after=0.3)),
+        ):
+            running = pool.submit(
+                command.run, "expire_stale_uploads", "--older-than", "0s", "--disk", disk
+            )
+            ((_, answer),) = at_once(asking(backup, len(tiny)))
+            assert "Traceback" not in running.result().out
+        assert answer.status_code in {200, 409}
+    sweep(disk)
+    assert uploads_under(world, disk) == []
+    assert not Backup.objects.filter(disk=disk).unfinished().exists()
+
+
+# Slow stores
+
+
+def hold_up(world, patient, node, server, disk, archive, seconds):
+    """How long other backups' calls take while one Complete takes ``seconds``; both sorted."""
+    slow = world.uploading(server, disk, archive)
+    others = [world.uploading(server, disk, archive) for _ in range(12)]
+
+    def timed(call):
+        started = time.monotonic()
+        answer = call()
+        return time.monotonic() - started, answer.status_code
+
+    with Daemon(patient.url, node.bearer_token) as own, Daemon(patient.url, node.bearer_token) as d:
+        calls = []
+
+        def work(backups):
+            for backup in backups:
+                fresh = world.pending(server, disk)
+                calls.append(timed(lambda f=fresh: d.ask(f, 40 * MIB)))
+                calls.append(timed(lambda f=fresh: failing(f)(d)))
+                calls.append(timed(lambda b=backup: reporting(b, archive)(d)))
+
+        work(others[:4])  # warm
+        calls.clear()
+        work(others[4:8])
+        undisturbed = list(calls)
+        calls.clear()
+        with (
+            ThreadPoolExecutor(1) as pool,
+            world.proxy.going_wrong(Fault("complete", str(slow.uuid), before=seconds)),
+        ):
+            waiting = pool.submit(timed, lambda: reporting(slow, archive)(own))
+            world.proxy.wait_for("complete", str(slow.uuid))
+            began = time.monotonic()
+            work(others[8:])
+            assert not waiting.done()
+            assert open_transactions() == 0
+            took = time.monotonic() - began
+            lasted, status = waiting.result()
+    assert status == 204
+    assert lasted >= seconds
+    assert {status for _, status in undisturbed + calls} == {200, 204}
+    assert world.wrong_with(slow, archive) == []
+    print(
+        f"\nother calls: {statistics.median(s for s, _ in undisturbed) * 1000:.0f} ms, while one "
+        f"Complete took {lasted:.1f} s: {statistics.median(s for s, _ in calls) * 1000:.0f} ms",
+        flush=True,
+    )
+    return took, max(s for s, _ in calls)
+
+
+def open_transactions():
+    """How many of the panels' connections sit in a transaction, where the database tells."""
+    if connection.vendor != "postgresql":
+        return 0
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT count(*) FROM pg_stat_activity "
+            "WHERE datname = current_database() AND state LIKE 'idle in transaction%%'"
+        )
+        return cursor.fetchone()[0]
+
+
+def test_a_slow_completion_holds_up_nobody(world, patient, node, server, disk, tiny):
+    took, longest = hold_up(world, patient, node, server, disk, tiny, 4)
+    assert took < 4
+    assert longest < 2
+
+
+@pytest.mark.torture
+def test_a_completion_of_half_a_minute_holds_up_nobody(world, patient, node, server, disk, tiny):
+    took, longest = hold_up(world, patient, node, server, disk, tiny, 30)
+    assert took < 15
+    assert longest < 3
+
+
+# Limits and locks
+
+
+def test_wishes_at_once_do_not_slip_past_the_limit(local, server):
+    server.backup_limit = 3
+    server.save()
+    together = threading.Barrier(8)
+
+    def wish(_):
+        try:
+            own = type(server).objects.get(pk=server.pk)
+            together.wait()
+            lifecycle.start_backup(own)
+        except BackupLimitReached:
+            return False
+        finally:
+            connection.close()
+        return True
+
+    for _ in range(ROUNDS):
+        with ThreadPoolExecutor(8) as pool:
+            assert sum(pool.map(wish, range(8))) == 3
+        Backup.objects.filter(server=server).delete()
+
+
+def test_a_backup_locked_meanwhile_is_not_deleted(world, local, server, tiny):
+    backup = world.completed(server, local, tiny)
+    seen_unlocked = Backup.objects.get(pk=backup.pk)
+    assert lifecycle.lock_backup(Backup.objects.get(pk=backup.pk))
+
+    with pytest.raises(BackupLocked):
+        lifecycle.delete_backup(seen_unlocked)
+
+    assert world.wrong_with(backup, tiny) == []
+    assert world.look(backup.object_key) is not None
