@@ -371,16 +371,34 @@ def test_search_goes_with_filters(admin_client):
     assert listed(admin_client.get(LIST, {"q": "nightly", "state": "failed"})) == {failed.pk}
 
 
-def test_search_finds_old_backups_by_server_and_newest_by_name(admin_client, monkeypatch):
+@pytest.mark.parametrize("one_by_one", [0, 1000])
+def test_search_finds_old_backups_by_server_and_newest_by_name(
+    admin_client, monkeypatch, one_by_one
+):
     monkeypatch.setattr(searching, "READ_FOR_NAMES", 2)
-    monkeypatch.setattr(searching, "_GATHERED", 1)
-    server = ServerFactory(name="Valheim")
+    monkeypatch.setattr(searching, "_NAMED_ONE_BY_ONE", one_by_one)
+    server = ServerFactory(name="Valheim", node=NodeFactory(name="fra-1"))
     old, *newer = BackupFactory.create_batch(3, server=server, disk="wings", name="Nightly")
+    BackupFactory(disk="wings", created_at=timezone.now() - dt.timedelta(days=9), name="Nightly")
 
     assert listed(admin_client.get(LIST, {"q": "nightly"})) == {b.pk for b in newer}
-    assert listed(admin_client.get(LIST, {"q": "valheim"})) == {b.pk for b in (old, *newer)}
-    ServerFactory(name="Valheim 2")  # more servers than are gathered one by one
-    assert listed(admin_client.get(LIST, {"q": "valheim"})) == {b.pk for b in (old, *newer)}
+    for phrase in ("valheim", "fra-1"):
+        assert listed(admin_client.get(LIST, {"q": phrase})) == {b.pk for b in (old, *newer)}
+
+
+def test_search_lists_the_first_in_either_order(admin_client, monkeypatch):
+    for module in (searching, listing):
+        monkeypatch.setattr(module, "LISTED", 2)
+    monkeypatch.setattr(searching, "READ_FOR_NAMES", 4)
+    server = ServerFactory(name="Valheim")
+    backups = BackupFactory.create_batch(6, server=server, disk="wings")
+
+    newest_first = admin_client.get(LIST, {"q": "valheim"})
+    oldest_first = admin_client.get(LIST, {"q": "valheim", "o": 7})
+
+    assert listed(newest_first) == {b.pk for b in backups[-2:]}
+    assert listed(oldest_first) == {b.pk for b in backups[:2]}
+    assert "There are more than these 2" in text(newest_first)
 
 
 # The dates
@@ -653,7 +671,8 @@ def test_delete_asks_first(act, whole, s3, store):
     answer = act("delete_selected", [whole, locked, pending])
 
     page = text(answer)
-    assert "Delete this backup and its archive?" in page
+    assert "1 backup and its archive will be deleted." in page
+    assert "The others stay" in page
     assert "The backup is locked." in page
     assert "The backup has not ended yet." in page
     assert "Archives on a node's own disk stay there" in page
@@ -696,7 +715,9 @@ def test_delete_while_the_store_is_down(act, down):
 
 
 def test_delete_from_the_page_goes_through_the_lifecycle(admin_client, whole, s3, store):
-    assert "Delete this backup and its archive?" in text(admin_client.get(page_of(whole, "delete")))
+    assert "1 backup and its archive will be deleted." in text(
+        admin_client.get(page_of(whole, "delete"))
+    )
     assert Backup.objects.filter(pk=whole.pk).exists()
 
     answer = admin_client.post(page_of(whole, "delete"), {"post": "yes"}, follow=True)

@@ -250,7 +250,7 @@ def test_delete_after_asking(page, whole, s3, store, tmp_path):
     see_list(page)
 
     run(page, "delete_selected", "Before hardmode", "Season 3, final day")
-    expect(page.get_by_text("Delete this backup and its archive?")).to_be_visible()
+    expect(page.get_by_text("1 backup and its archive will be deleted.")).to_be_visible()
     expect(page.get_by_text("The backup is locked.")).to_be_visible()
     picture(page, tmp_path / "delete.png")
     page.get_by_role("link", name="No, take me back").click()

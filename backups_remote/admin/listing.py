@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, TypedDict, cast
 
 from django.contrib.admin.options import IncorrectLookupParameters
 from django.contrib.admin.views.main import ChangeList
-from django.core.paginator import Page, Paginator
+from django.core.paginator import Paginator
 from django.utils import formats, timezone
 from django.utils.text import capfirst
 from django.utils.translation import gettext as _
@@ -37,41 +37,27 @@ else:
     _Paginator = Paginator
 
 #: How many backups are counted and paged through.
-LISTED: Final = 2_000
+LISTED: Final = 1_000
 
 
 class BoundedPaginator(_Paginator):
-    """Pages through the first ``LISTED`` rows. ``is_cut`` if there are more.
-
-    Their keys are read at once: that tells how many there are, and spares a page the search for
-    its rows where few of many meet a filter.
-    """
+    """Pages through the first ``LISTED`` rows. ``is_cut`` if there are more."""
 
     @cached_property
-    def _keys(self) -> list[Any]:
+    def keys(self) -> list[Any]:
+        """The keys of those rows, and of one more if there is."""
         rows = cast("QuerySet[Any]", self.object_list)
         return list(rows.values_list("pk", flat=True)[: LISTED + 1])
 
     @property
     def count(self) -> int:
         """How many rows can be paged through."""
-        return min(len(self._keys), LISTED)
+        return min(len(self.keys), LISTED)
 
     @property
     def is_cut(self) -> bool:
         """Whether there are rows beyond those."""
-        return len(self._keys) > LISTED
-
-    def rows(self, first: int, last: int) -> QuerySet[Any]:
-        """The rows from ``first`` up to, not including, ``last``."""
-        rows = cast("QuerySet[Any]", self.object_list)
-        return rows.filter(pk__in=self._keys[first : min(last, LISTED)])
-
-    def page(self, number: int | str) -> Page[Any]:
-        """One page."""
-        number = self.validate_number(number)
-        first = (number - 1) * self.per_page
-        return Page(self.rows(first, first + self.per_page), number, self)
+        return len(self.keys) > LISTED
 
 
 class Choice(TypedDict, total=False):
@@ -111,8 +97,13 @@ class BackupList(ChangeList):
     def get_results(self, request: HttpRequest) -> None:
         """Read the page; beside the search field, show how many it found if that is known."""
         super().get_results(request)
-        if not self.multi_page or (self.show_all and self.can_show_all):
-            self.result_list = self.paginator.rows(0, self.result_count)
+        first, last = 0, self.result_count
+        if self.multi_page and not (self.show_all and self.can_show_all):
+            first = (self.page_num - 1) * self.list_per_page
+            last = min(first + self.list_per_page, last)
+        # What was searched for is found by now: by their keys, the rows are read without a search.
+        rows = self.root_queryset.filter(pk__in=self.paginator.keys[first:last])
+        self.result_list = rows.order_by(*self.queryset.query.order_by)
         if self.paginator.is_cut or not self.query:
             self.full_result_count = self.result_count
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
-from django.db.models import BigIntegerField, ExpressionWrapper, F, Q
+from django.db.models import Q
 
 from backups_remote.admin.listing import LISTED
 from backups_remote.models import Backup, Node, Server
@@ -17,32 +17,43 @@ if TYPE_CHECKING:
 READ_FOR_NAMES: Final = 50_000
 
 
-#: Of how many servers the backups are gathered through the key of their server. Those of more are
-#: met soon enough on the way from the newest backup down.
-_GATHERED: Final = 100
+#: How many servers are named one by one to the database, which plans better for it.
+_NAMED_ONE_BY_ONE: Final = 1_000
 
 
 def search(backups: QuerySet[Backup], phrase: str) -> QuerySet[Backup]:
-    """The backups that ``phrase`` means.
+    """The backups that ``phrase`` means, no more of them than are listed.
 
     A uuid, dashed or not: the backup's own, its server's or its node's, by their indexes.
 
-    Anything else: all backups of the servers and nodes whose name contains the phrase, and among
-    the ``READ_FOR_NAMES`` newest backups those of which every word occurs in their own, their
-    server's or their node's name. Each of the three is asked for as many rows as are listed.
+    Anything else: among the ``READ_FOR_NAMES`` newest backups, those of which every word occurs
+    in their own, their server's or their node's name; and all backups of the servers and nodes
+    whose name contains the phrase, however old, unless the newest fill the list already.
     """
     phrase = phrase.strip()
     uuid = _whole_uuid(phrase)
     if uuid is not None:
         return backups.filter(_with_uuid(uuid))
-    found: set[int] = set()
-    for rows in (
-        _of_servers(backups, phrase),
-        _of_nodes(backups, phrase),
-        backups.filter(_is_recent(), *(_has_word(word) for word in phrase.split())),
-    ):
-        found.update(rows.values_list("pk", flat=True)[: LISTED + 1])
+    recent = backups.filter(_is_recent(), *(_has_word(word) for word in phrase.split()))
+    found = _first_keys(recent)
+    if len(found) <= LISTED or not _is_newest_first(backups):
+        found |= _first_keys(backups.filter(server__in=_named(Server, phrase)))
+        found |= _first_keys(backups.filter(node__in=_named(Node, phrase)))
     return backups.filter(pk__in=found)
+
+
+def _first_keys(backups: QuerySet[Backup]) -> set[int]:
+    return set(backups.values_list("pk", flat=True)[: LISTED + 1])
+
+
+def _is_newest_first(backups: QuerySet[Backup]) -> bool:
+    return backups.query.order_by[:1] == ("-created_at",)
+
+
+def _named(model: type[Node | Server], phrase: str) -> QuerySet[Any] | list[int]:
+    keys = model.objects.filter(name__icontains=phrase).order_by().values_list("pk", flat=True)
+    some = list(keys[: _NAMED_ONE_BY_ONE + 1])
+    return some if len(some) <= _NAMED_ONE_BY_ONE else keys
 
 
 def _whole_uuid(phrase: str) -> UUID | None:
@@ -62,31 +73,6 @@ def _with_uuid(uuid: UUID) -> Q:
     if node is not None:
         condition |= Q(node=node)
     return condition
-
-
-def _of_servers(backups: QuerySet[Backup], phrase: str) -> QuerySet[Backup]:
-    servers = Server.objects.filter(name__icontains=phrase).order_by().values_list("pk", flat=True)
-    few = list(servers[: _GATHERED + 1])
-    if len(few) <= _GATHERED:
-        return backups.filter(server__in=few)
-    return _met_on_the_way(backups, "server_id", servers)
-
-
-def _of_nodes(backups: QuerySet[Backup], phrase: str) -> QuerySet[Backup]:
-    nodes = list(Node.objects.filter(name__icontains=phrase).values_list("pk", flat=True))
-    return _met_on_the_way(backups, "node_id", nodes)
-
-
-def _met_on_the_way(
-    backups: QuerySet[Backup], column: str, keys: QuerySet[Any] | list[int]
-) -> QuerySet[Backup]:
-    """Backups with one of ``keys``, found by walking the list's own order.
-
-    A sum is no column: the planner cannot gather a great part of the table through the column's
-    index only to sort it and throw nearly all of it away.
-    """
-    walked = ExpressionWrapper(F(column) + 0, output_field=BigIntegerField())
-    return backups.alias(walked=walked).filter(walked__in=keys)
 
 
 def _is_recent() -> Q:
