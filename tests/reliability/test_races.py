@@ -255,6 +255,43 @@ def test_a_node_that_asks_while_the_command_runs_is_served_or_told(
     assert not Backup.objects.filter(disk=disk).unfinished().exists()
 
 
+def test_a_get_that_a_report_overtakes_changes_nothing(world, at_once, server, disk, tiny):
+    """It began an upload of another size in the store; the row is reported by then."""
+    backup = world.uploading(server, disk, tiny)
+    with (
+        ThreadPoolExecutor(1) as pool,
+        world.proxy.going_wrong(
+            Fault("create", str(backup.uuid), after=1),
+            Fault("complete", str(backup.uuid), before=2),
+        ),
+    ):
+        overtaken = pool.submit(at_once, asking(backup, len(tiny) + 1))
+        world.proxy.wait_for("create", str(backup.uuid))
+        ((_, answer),) = at_once(reporting(backup, tiny))
+        assert answer.status_code == 204
+        ((_, refused),) = overtaken.result()
+    assert refused.status_code == 409
+    assert world.wrong_with(backup, tiny) == []
+
+
+def test_a_report_that_a_new_upload_overtakes_completes_nothing(world, at_once, server, disk, tiny):
+    backup = world.uploading(server, disk, tiny)
+    with (
+        ThreadPoolExecutor(1) as pool,
+        world.proxy.going_wrong(Fault("list_parts", str(backup.uuid), after=1)),
+    ):
+        overtaken = pool.submit(at_once, reporting(backup, tiny))
+        world.proxy.wait_for("list_parts", str(backup.uuid))
+        ((_, asked),) = at_once(asking(backup, len(tiny) + 1))
+        assert asked.status_code == 200
+        ((_, refused),) = overtaken.result()
+    assert refused.status_code == 400
+    assert world.proxy.count(str(backup.uuid))["complete"] == 0
+    backup.refresh_from_db()
+    assert backup.state is Backup.State.UPLOADING
+    assert uploads_under(world, disk) == [(backup.object_key, backup.upload_id)]
+
+
 # Slow stores
 
 
