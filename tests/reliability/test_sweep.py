@@ -82,6 +82,17 @@ def test_a_report_whose_upload_is_gone_fails_unless_somebody_is_at_it(
     assert world.wrong_with(backup, tiny) == []
 
 
+def test_a_young_report_whose_upload_is_gone_is_kept(
+    world, server, local, tiny, sweeping, s3_abort
+):
+    """The store may know better tomorrow."""
+    backup = world.reported(server, local, tiny, claimed=False)
+    s3_abort(backup)
+
+    assert sweeping(HOUR) == [(SweepAction.ERROR, str(backup.uuid))]
+    assert state_of(backup) is Backup.State.REPORTED
+
+
 @pytest.fixture
 def s3_abort(world):
     """Abort in the store behind the panel's back."""

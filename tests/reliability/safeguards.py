@@ -1,0 +1,695 @@
+"""Takes every safeguard out of the code, one at a time, and sees a test fail.
+
+``python -m tests.reliability.safeguards [word …]`` works on temporary copies of this tree; words
+choose safeguards by their name. Where the database decides, it takes DATABASE_URL's.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+_COPIED = ("backups_remote", "panel_site", "tests", "fixtures", "manage.py", "pyproject.toml")
+_COPIES = 3
+_LONGEST = 180
+
+MODELS = "backups_remote/models.py"
+REPORTING = "backups_remote/lifecycle/reporting.py"
+SETTLING = "backups_remote/lifecycle/settling.py"
+SWEEPING = "backups_remote/lifecycle/sweeping.py"
+UPLOADING = "backups_remote/lifecycle/uploading.py"
+KEEPING = "backups_remote/lifecycle/keeping.py"
+STARTING = "backups_remote/lifecycle/starting.py"
+FINDING = "backups_remote/lifecycle/finding.py"
+S3 = "backups_remote/storage/s3.py"
+URLS = "backups_remote/urls.py"
+
+GUARDS = "test_guards.py::"
+RACES = "test_races.py::"
+SWEEP = "test_sweep.py::"
+UNCLEAR = "test_unclear_outcomes.py::"
+_LEAVES = f"{GUARDS}test_a_transition_starts_only_where_it_may"
+_SEEN = f"{GUARDS}test_a_transition_is_about_the_upload_that_was_seen"
+
+
+@dataclass(frozen=True)
+class Safeguard:
+    """``old``, which stands once in ``file``, is what protects; ``new`` does not."""
+
+    name: str
+    file: str
+    old: str
+    new: str
+    test: str
+    #: The database that is needed to see it; SQLite lets one writer in at a time.
+    database: str = ""
+
+
+def _guard(transition, old, test=_LEAVES):
+    names = {"set_locked": "lock"}
+    return Safeguard(
+        f"states that {transition} may leave",
+        MODELS,
+        old,
+        _without_guard(old),
+        f"{test}[{names.get(transition, transition)}]",
+    )
+
+
+def _without_guard(old):
+    guards = [word for word in old.replace("(", " ").replace(",", " ").split() if "_IF_" in word]
+    return old.replace(guards[0], "Guard(Q())")
+
+
+SAFEGUARDS = [
+    # The rows
+    _guard(
+        "start_upload",
+        '_IF_UNREPORTED,\n            {"upload_id": self.upload_id},\n            upload_id=',
+    ),
+    _guard("record_success", "_IF_UPLOADING,"),
+    _guard("release", "self._move(_IF_REPORTED, claimed_until=None)"),
+    _guard("take_back_report", '_IF_REPORTED,\n            checksum=""'),
+    _guard("adopt_checksum", '_IF_RECOVERING, {"size"'),
+    _guard("complete_uploaded", "_complete(_IF_REPORTED"),
+    _guard("complete_proven", "_IF_UPLOADING_OR_FAILED,"),
+    _guard("complete_on_node", "_IF_UNREPORTED_OR_FAILED,"),
+    _guard("fail", "_fail(_IF_UNREPORTED"),
+    _guard("fail_reported", "_fail(_IF_REPORTED"),
+    _guard("forget_upload", "_move(_IF_FAILED"),
+    _guard("begin_deletion", "_IF_ENDED_UNLOCKED, is_successful"),
+    _guard("set_locked", "_IF_LOCKABLE if locked"),
+    Safeguard(
+        "a forced claim is of a reported row",
+        MODELS,
+        "self._move(_IF_REPORTED, claimed_until=until)",
+        "self._move(Guard(Q()), claimed_until=until)",
+        f"{_LEAVES}[claim by force]",
+    ),
+    Safeguard(
+        "an upload is replaced by one call only",
+        MODELS,
+        '{"upload_id": self.upload_id},\n            upload_id=',
+        "{},\n            upload_id=",
+        f"{RACES}test_eight_that_ask_at_once_get_one_upload",
+    ),
+    Safeguard(
+        "a report is of the upload that was looked at",
+        MODELS,
+        '{"upload_id": self.upload_id},\n            checksum=checksum',
+        "{},\n            checksum=checksum",
+        f"{RACES}test_a_report_that_a_new_upload_overtakes_completes_nothing",
+    ),
+    Safeguard(
+        "a failure is of the upload that was seen",
+        MODELS,
+        'self._fail(_IF_UNREPORTED, {"upload_id": self.upload_id})',
+        "self._fail(_IF_UNREPORTED)",
+        f"{_SEEN}[uploading-fail]",
+    ),
+    Safeguard(
+        "a proof is of the upload that was seen",
+        MODELS,
+        '{"upload_mark": self.upload_mark},',
+        "{},",
+        f"{_SEEN}[uploading-complete_proven]",
+    ),
+    Safeguard(
+        "only the upload that was aborted is forgotten",
+        MODELS,
+        'self._move(_IF_FAILED, {"upload_id": self.upload_id}, upload_id="")',
+        'self._move(_IF_FAILED, upload_id="")',
+        f"{_SEEN}[failed-forget_upload]",
+    ),
+    Safeguard(
+        "one settles at a time (claim)",
+        MODELS,
+        "free = Backup.objects.settleable(now).filter(pk=self.pk)",
+        "free = Backup.objects.reported().filter(pk=self.pk)",
+        f"{RACES}test_sixteen_identical_reports_at_once_have_one_effect",
+    ),
+    Safeguard(
+        "a recorded report is claimed at once",
+        MODELS,
+        "            claimed_until=claimed_until,\n            is_recovered=recovered,",
+        "            is_recovered=recovered,",
+        f"{RACES}test_sixteen_identical_reports_at_once_have_one_effect",
+    ),
+    Safeguard(
+        "a recovered checksum is of the same size",
+        MODELS,
+        '_IF_RECOVERING, {"size": report.size},',
+        "_IF_RECOVERING, {},",
+        f"{GUARDS}test_a_recovery_takes_its_checksum_from_a_report_of_the_same_size_alone",
+    ),
+    Safeguard(
+        "a locked backup is not deleted",
+        MODELS,
+        "Guard(_ENDED & Q(is_locked=False))",
+        "Guard(_ENDED)",
+        f"{RACES}test_a_backup_locked_meanwhile_is_not_deleted",
+    ),
+    Safeguard(
+        "a restore begins on an idle server",
+        MODELS,
+        "cls.objects.filter(pk=pk, status__isnull=True)",
+        "cls.objects.filter(pk=pk)",
+        f"{GUARDS}test_a_restore_begins_on_an_idle_server_and_clears_its_own_status",
+    ),
+    Safeguard(
+        "a restore clears its own status alone",
+        MODELS,
+        "cls.objects.filter(pk=pk, status=RESTORING)",
+        "cls.objects.filter(pk=pk)",
+        f"{GUARDS}test_a_restore_begins_on_an_idle_server_and_clears_its_own_status",
+    ),
+    # Asking
+    Safeguard(
+        "the same size gets the same upload",
+        UPLOADING,
+        "if backup.upload_id and backup.upload_size == size and backup.part_size:",
+        "if backup.part_size and not size:",
+        f"{UNCLEAR}test_asking_again_gives_the_same_upload_and_another_size_a_new_one",
+    ),
+    Safeguard(
+        "a replaced upload is aborted",
+        UPLOADING,
+        "_throw_away(backend, replaced[1], replaced[0])",
+        "pass",
+        f"{UNCLEAR}test_asking_again_gives_the_same_upload_and_another_size_a_new_one",
+    ),
+    Safeguard(
+        "the uploads of those who were too late are aborted",
+        UPLOADING,
+        "_throw_away(backend, key, upload_id)\n    elif",
+        "pass\n    elif",
+        f"{RACES}test_eight_that_ask_at_once_get_one_upload",
+    ),
+    Safeguard(
+        "another node's backup does not exist (GET and report)",
+        FINDING,
+        "Backup.objects.filter(node=node)\n",
+        "Backup.objects.filter(node__gte=node)\n",
+        f"{GUARDS}test_another_nodes_backup_does_not_exist",
+    ),
+    Safeguard(
+        "another node's backup does not exist (restore)",
+        FINDING,
+        "Backup.objects.filter(server__node=node)",
+        "Backup.objects.filter(server__node__gte=node)",
+        f"{GUARDS}test_another_nodes_backup_does_not_exist",
+    ),
+    # Reports
+    Safeguard(
+        "the report is recorded before the store is told",
+        REPORTING,
+        "    recorded = backup.record_success(",
+        "    backend.complete_upload(\n"
+        "        backup.object_key, backup.upload_id, [part.etag for part in parts]\n"
+        "    )\n"
+        "    recorded = backup.record_success(",
+        f"{UNCLEAR}test_the_report_is_recorded_before_the_store_is_told",
+    ),
+    Safeguard(
+        "a report that does not fit is refused",
+        REPORTING,
+        "    if problem is not None:",
+        "    if problem == 0:",
+        f"{UNCLEAR}test_a_report_that_does_not_fit_is_named_and_changes_nothing",
+    ),
+    Safeguard(
+        "the announced parts must be there",
+        REPORTING,
+        "    if numbers != list(range(1, expected + 1)):",
+        "    if not numbers:",
+        f"{UNCLEAR}test_parts_that_never_arrived_are_named",
+    ),
+    Safeguard(
+        "the parts must add up to the size",
+        REPORTING,
+        "    if report.size != stored_size:",
+        "    if report.size < 0:",
+        f"{UNCLEAR}test_a_part_of_another_length_is_named",
+    ),
+    Safeguard(
+        "the table's 400 for what was completed before",
+        REPORTING,
+        "if backup.state is Backup.State.COMPLETED and not _is_replay(backup, report):",
+        "if backup.state is Backup.State.COMPLETED and not backup.reports_the_same(report):",
+        f"{UNCLEAR}test_a_repeat_after_completion_is_the_tables_400",
+    ),
+    Safeguard(
+        "a replay must be identical",
+        MODELS,
+        "(self.checksum, self.size) == (report.checksum, report.size)",
+        "self.size == report.size",
+        f"{UNCLEAR}test_the_replay_window_widens_the_204",
+    ),
+    Safeguard(
+        "a failure is recorded though its abort fails",
+        REPORTING,
+        "    except StorageError as error:\n        logger.warning(",
+        "    except ZeroDivisionError as error:\n        logger.warning(",
+        f"{UNCLEAR}test_a_failure_whose_abort_fails_is_recorded_all_the_same",
+    ),
+    Safeguard(
+        "one try at each part (report)",
+        REPORTING,
+        "    parts = pick_parts(backup, parts, said)\n",
+        "",
+        f"{UNCLEAR}test_a_part_that_was_sent_again_is_taken_once",
+    ),
+    Safeguard(
+        "the try that the node named",
+        SETTLING,
+        "said is not None and said.get(part.number) == bare_etag(part.etag)",
+        "False",
+        f"{UNCLEAR}test_a_part_that_was_sent_again_is_taken_once",
+    ),
+    Safeguard(
+        "one try at each part (recovery)",
+        SWEEPING,
+        "    parts = pick_parts(backup, parts)\n",
+        "",
+        f"{UNCLEAR}test_a_part_that_was_sent_again_is_recovered_once",
+    ),
+    # Completing
+    Safeguard(
+        "Complete is sent once",
+        S3,
+        "client(COMPLETE_TIMEOUT, attempts=1)",
+        "client(COMPLETE_TIMEOUT, attempts=3)",
+        f"{UNCLEAR}test_an_unheard_success_is_proven_by_the_object[answer dropped]",
+    ),
+    Safeguard(
+        "Complete has a limit of its own",
+        S3,
+        "client(COMPLETE_TIMEOUT, attempts=1)",
+        "client(3600, attempts=1)",
+        f"{UNCLEAR}test_every_call_to_the_store_has_a_limit_and_a_claim_outlasts_them",
+    ),
+    Safeguard(
+        "a claim outlasts a Complete",
+        SETTLING,
+        "CLAIM: Final = dt.timedelta(seconds=150)",
+        "CLAIM: Final = dt.timedelta(seconds=60)",
+        f"{UNCLEAR}test_every_call_to_the_store_has_a_limit_and_a_claim_outlasts_them",
+    ),
+    Safeguard(
+        "an unclear answer is settled by HEAD",
+        SETTLING,
+        "        problem = error\n",
+        "        raise\n",
+        f"{UNCLEAR}test_an_unheard_success_is_proven_by_the_object[NoSuchUpload]",
+    ),
+    Safeguard(
+        "a clear answer is proven by HEAD too",
+        SETTLING,
+        "    proof = prove(backup, backend, part_etags=etags, completed_etag=completed_etag)\n"
+        "    if proof is not None:",
+        "    proof = backend.stat(backup.object_key)\n    if proof is not None:",
+        f"{UNCLEAR}test_an_object_of_the_right_size_is_no_proof",
+    ),
+    Safeguard(
+        "what was sent before is looked at first",
+        SETTLING,
+        "    if look_first:",
+        "    if look_first is None:",
+        f"{UNCLEAR}test_where_the_object_cannot_be_looked_at_nothing_is_concluded",
+    ),
+    Safeguard(
+        "an object without a proof is none after an unclear Complete",
+        SETTLING,
+        "    if found is None or found.size != backup.upload_size:",
+        "    if found is None:",
+        f"{UNCLEAR}test_an_object_of_another_size_is_no_proof_even_with_the_mark",
+    ),
+    Safeguard(
+        "the mark proves whose object it is",
+        SETTLING,
+        "return found if backup.upload_mark and found.mark == backup.upload_mark else None",
+        "return found",
+        f"{UNCLEAR}test_an_object_of_the_right_size_is_no_proof",
+    ),
+    Safeguard(
+        "the mark is put into the object",
+        S3,
+        '{**wanted.get("Metadata", {}), MARK: mark}',
+        '{**wanted.get("Metadata", {})}',
+        f"{UNCLEAR}test_asking_again_gives_the_same_upload_and_another_size_a_new_one",
+    ),
+    Safeguard(
+        "without metadata the ETag proves it",
+        SETTLING,
+        "return found if found.etag in known else None",
+        "return found",
+        f"{UNCLEAR}test_where_a_store_drops_metadata_another_object_is_still_no_proof",
+    ),
+    Safeguard(
+        "a refusal of the parts takes the report back",
+        SETTLING,
+        "        backup.take_back_report()\n",
+        "        pass\n",
+        f"{UNCLEAR}test_a_refusal_of_the_parts_takes_the_report_back",
+    ),
+    Safeguard(
+        "an unclear report is released",
+        SETTLING,
+        "    backup.release()\n",
+        "",
+        f"{UNCLEAR}test_without_an_object_the_report_is_kept_and_the_node_told_to_repeat[500]",
+    ),
+    Safeguard(
+        "a list that is none is not an empty one",
+        S3,
+        'if "UploadId" not in page:',
+        "if page is None:",
+        f"{SWEEP}test_an_unclear_answer_is_no_reason_to_throw_away",
+    ),
+    Safeguard(
+        "a 403 is not a 404",
+        S3,
+        '_GONE: Final = frozenset({"404",',
+        '_GONE: Final = frozenset({"403", "404",',
+        f"{GUARDS}test_an_object_that_cannot_be_looked_at_is_not_taken_for_gone",
+    ),
+    Safeguard(
+        "clients are built once",
+        S3,
+        "            with self._building:\n                if self._clients is None:",
+        "            if True:\n                if True:",
+        f"{UNCLEAR}test_threads_share_clients_that_are_built_once",
+    ),
+    Safeguard(
+        "no transaction of the host's spans a store call",
+        URLS,
+        "        view = transaction.non_atomic_requests(using=alias)(view)",
+        "        pass",
+        f"{GUARDS}test_a_hosts_atomic_requests_do_not_span_store_calls",
+    ),
+    # The sweep
+    Safeguard(
+        "a claimed report is left alone",
+        SWEEPING,
+        "yield self.backups.settleable(now), lambda",
+        "yield self.backups.reported(), lambda",
+        f"{SWEEP}test_a_report_that_somebody_is_settling_is_left_to_him",
+    ),
+    Safeguard(
+        "what somebody may be settling is not failed",
+        SWEEPING,
+        "if isinstance(result, UploadNotFound) and stale and may_fail:",
+        "if isinstance(result, UploadNotFound) and stale:",
+        f"{SWEEP}test_a_report_whose_upload_is_gone_fails_unless_somebody_is_at_it[True]",
+    ),
+    Safeguard(
+        "a young lost report is kept",
+        SWEEPING,
+        "if isinstance(result, UploadNotFound) and stale and may_fail:",
+        "if isinstance(result, UploadNotFound) and may_fail:",
+        f"{SWEEP}test_a_young_report_whose_upload_is_gone_is_kept",
+    ),
+    Safeguard(
+        "a part that arrived is a sign of life",
+        SWEEPING,
+        "        elif self._is_alive(backup, finding):",
+        "        elif finding is None:",
+        f"{SWEEP}test_a_part_that_has_just_arrived_is_a_sign_of_life",
+    ),
+    Safeguard(
+        "recovered are whole uploads without a hole",
+        SWEEPING,
+        "return [part.number for part in self.parts] == list(range(1, expected + 1)) and sum(",
+        "return len(self.parts) == expected and sum(",
+        f"{SWEEP}test_an_upload_with_a_hole_is_not_whole",
+    ),
+    Safeguard(
+        "recovered are uploads of the announced size",
+        SWEEPING,
+        "        ) == backup.upload_size\n",
+        "        ) >= 0\n",
+        f"{SWEEP}test_an_upload_of_another_size_is_not_whole",
+    ),
+    Safeguard(
+        "whole uploads are recovered, not aborted",
+        SWEEPING,
+        "elif self.recover and finding.is_whole_upload(backup):",
+        "elif not finding:",
+        f"{SWEEP}test_a_whole_upload_is_completed_and_marked",
+    ),
+    Safeguard(
+        "recovery can be turned off",
+        SWEEPING,
+        "elif self.recover and finding.is_whole_upload(backup):",
+        "elif finding.is_whole_upload(backup):",
+        f"{SWEEP}test_recovery_can_be_turned_off",
+    ),
+    Safeguard(
+        "the recovered are marked",
+        MODELS,
+        "            is_recovered=recovered,\n        )\n\n    def claim(",
+        "        )\n\n    def claim(",
+        f"{SWEEP}test_a_whole_upload_is_completed_and_marked",
+    ),
+    Safeguard(
+        "a finished object is found before an upload is given up",
+        SWEEPING,
+        "        if finding.proof is not None:",
+        "        if finding is None:",
+        f"{SWEEP}test_an_object_that_was_finished_unheard_is_found_and_marked",
+    ),
+    Safeguard(
+        "aborts are repeated",
+        SWEEPING,
+        "        yield self.backups.left_behind().filter(completed_at__lte=now), self._abort_left_behind\n",
+        "",
+        f"{SWEEP}test_an_abort_that_failed_before_is_repeated",
+    ),
+    Safeguard(
+        "an abort that failed is not forgotten",
+        SWEEPING,
+        "        if isinstance(result, Exception):\n"
+        "            yield _fault(backup, result)\n"
+        "        else:\n"
+        "            backup.forget_upload()",
+        "        if True:\n            backup.forget_upload()",
+        f"{SWEEP}test_an_abort_that_failed_before_is_repeated",
+    ),
+    Safeguard(
+        "deletions are finished",
+        SWEEPING,
+        "        yield self.backups.deleting().filter(deletion_started_at__lte=now), self._finish_deletion\n",
+        "",
+        f"{SWEEP}test_a_deletion_that_was_begun_is_finished",
+    ),
+    Safeguard(
+        "an archive is deleted before its row",
+        KEEPING,
+        "    erase(backup, get_backend(backup.disk))\n    backup.delete()",
+        "    backup.delete()\n    erase(backup, get_backend(backup.disk))",
+        f"{GUARDS}test_a_deletion_that_the_store_refuses_keeps_its_row",
+    ),
+    Safeguard(
+        "only keys of ours are orphans",
+        SWEEPING,
+        "            if backend.parse_key(upload.key) is not None\n            and limits",
+        "            if limits",
+        f"{SWEEP}test_a_foreign_upload_is_never_touched",
+    ),
+    Safeguard(
+        "a key is ours as a whole",
+        S3,
+        "self._key_pattern.fullmatch(key)",
+        "self._key_pattern.match(key)",
+        f"{SWEEP}test_a_foreign_upload_is_never_touched",
+    ),
+    Safeguard(
+        "a young upload is no orphan",
+        SWEEPING,
+        "            and limits.is_past(upload.started_at, limits.shortest)\n",
+        "",
+        f"{SWEEP}test_a_young_upload_is_nobodys_orphan_yet",
+    ),
+    Safeguard(
+        "an owned upload is no orphan",
+        SWEEPING,
+        "[upload for upload in uploads if upload.upload_id not in owned]",
+        "uploads",
+        f"{SWEEP}test_uploads_under_our_keys_that_no_row_owns_are_aborted",
+    ),
+    Safeguard(
+        "a dry run records no recovery",
+        SWEEPING,
+        "return self.dry_run or backup.record_success(",
+        "return backup.record_success(",
+        f"{SWEEP}test_a_dry_run_says_it_all_and_changes_nothing",
+    ),
+    Safeguard(
+        "a dry run fails nothing",
+        SWEEPING,
+        "        if self.dry_run:\n            return True\n",
+        "",
+        f"{SWEEP}test_a_dry_run_says_it_all_and_changes_nothing",
+    ),
+    Safeguard(
+        "a dry run completes nothing",
+        SWEEPING,
+        "        if not self.dry_run:\n            if not backup.complete_proven(",
+        "        if True:\n            if not backup.complete_proven(",
+        f"{SWEEP}test_a_dry_run_says_it_all_and_changes_nothing",
+    ),
+    Safeguard(
+        "a dry run settles nothing",
+        SWEEPING,
+        "        if self.dry_run:\n            yield from (_outcome(SweepAction.COMPLETED,",
+        "        if False:\n            yield from (_outcome(SweepAction.COMPLETED,",
+        f"{SWEEP}test_a_dry_run_says_it_all_and_changes_nothing",
+    ),
+    Safeguard(
+        "a dry run aborts nothing",
+        SWEEPING,
+        "        if self.dry_run:\n            yield from (_outcome(action, backup, why)",
+        "        if False:\n            yield from (_outcome(action, backup, why)",
+        f"{SWEEP}test_a_dry_run_says_it_all_and_changes_nothing",
+    ),
+    Safeguard(
+        "a dry run deletes nothing",
+        SWEEPING,
+        "        if self.dry_run:\n            yield from (_outcome(SweepAction.DELETED,",
+        "        if False:\n            yield from (_outcome(SweepAction.DELETED,",
+        f"{SWEEP}test_a_dry_run_says_it_all_and_changes_nothing",
+    ),
+    Safeguard(
+        "a dry run leaves orphans",
+        SWEEPING,
+        "            if dry_run:\n",
+        "            if False:\n",
+        f"{SWEEP}test_a_dry_run_says_it_all_and_changes_nothing",
+    ),
+    Safeguard(
+        "a backup whose store fails stops no other",
+        SWEEPING,
+        "        except BackupsRemoteError as error:\n            return error\n        except Exception",
+        "        except BackupsRemoteError:\n            raise\n        except Exception",
+        f"{SWEEP}test_a_backup_whose_store_fails_stops_no_other",
+    ),
+    Safeguard(
+        "a store that lists nothing stops no row",
+        SWEEPING,
+        "    except (BackupsRemoteError, DatabaseError) as error:\n        yield SweepOutcome(",
+        "    except DatabaseError as error:\n        yield SweepOutcome(",
+        f"{SWEEP}test_a_store_that_lists_no_uploads_stops_no_row",
+    ),
+    # Limits
+    Safeguard(
+        "wishes at once are counted one after the other",
+        STARTING,
+        "        Server.objects.filter(pk=server.pk).update(updated_at=timezone.now())\n",
+        "",
+        f"{RACES}test_wishes_at_once_do_not_slip_past_the_limit",
+        database="postgres",
+    ),
+]
+
+
+def copy_tree(to):
+    for name in _COPIED:
+        source = ROOT / name
+        if source.is_dir():
+            shutil.copytree(
+                source, to / name, ignore=shutil.ignore_patterns("__pycache__", "browser")
+            )
+        elif source.exists():
+            shutil.copy(source, to / name)
+
+
+def run_test(tree, test, *, database_url=""):
+    """Whether pytest passes there, and what it said last."""
+    environment = {
+        **{name: value for name, value in os.environ.items() if name != "DATABASE_URL"},
+        "PYTHONPATH": str(tree),
+        "PYTHONDONTWRITEBYTECODE": "1",
+        **({"DATABASE_URL": database_url} if database_url else {}),
+    }
+    arguments = ["-p", "no:cacheprovider", "-x", "-q", "--timeout=100", f"tests/reliability/{test}"]
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", *arguments],
+        cwd=tree,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=_LONGEST,
+        check=False,
+    )
+    imported = subprocess.run(
+        [sys.executable, "-c", "import backups_remote; print(backups_remote.__file__)"],
+        cwd=tree,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    assert imported.startswith(str(tree)), imported
+    # 1: tests failed. Everything else but 0 (no such test, say) proves nothing.
+    assert done.returncode in {0, 1}, done.stdout + done.stderr
+    return done.returncode == 0, done.stdout
+
+
+def try_without(tree, safeguard, database_url):
+    path = tree / safeguard.file
+    whole = path.read_text(encoding="utf-8")
+    assert whole.count(safeguard.old) == 1, safeguard.name
+    path.write_text(whole.replace(safeguard.old, safeguard.new), encoding="utf-8")
+    try:
+        return run_test(tree, safeguard.test, database_url=database_url)[0]
+    finally:
+        path.write_text(whole, encoding="utf-8")
+
+
+def main(words):
+    url = os.environ.get("DATABASE_URL", "")
+    chosen = [s for s in SAFEGUARDS if not words or any(word in s.name for word in words)]
+    started = time.monotonic()
+    kept, skipped = [], []
+    with tempfile.TemporaryDirectory() as directory:
+        trees = queue.SimpleQueue()
+        for number in range(_COPIES):
+            tree = Path(directory).resolve() / str(number)
+            tree.mkdir()
+            copy_tree(tree)
+            trees.put(tree)
+
+        def attempt(safeguard):
+            if safeguard.database and safeguard.database not in url:
+                return safeguard, None
+            tree = trees.get()
+            try:
+                return safeguard, try_without(tree, safeguard, url if safeguard.database else "")
+            finally:
+                trees.put(tree)
+
+        with ThreadPoolExecutor(_COPIES) as pool:
+            for safeguard, passed in pool.map(attempt, chosen):
+                word = {True: "STILL PASSES", False: "fails", None: "skipped"}[passed]
+                print(f"{safeguard.name} | {safeguard.test} | {word}", flush=True)
+                kept += [safeguard] if passed else []
+                skipped += [safeguard] if passed is None else []
+    tried = len(chosen) - len(skipped)
+    print(
+        f"{tried} safeguards taken out, {tried - len(kept)} seen by a test, {len(kept)} by none, "
+        f"{len(skipped)} skipped ({time.monotonic() - started:.0f} s)"
+    )
+    return bool(kept)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
