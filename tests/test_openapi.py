@@ -428,7 +428,7 @@ def test_fuzzed_calls_conform(case, fuzzing):
 
 
 @over_http.parametrize()
-@thorough(3_000)
+@thorough(1_000)
 @pytest.mark.torture
 @pytest.mark.timeout(1800)
 @pytest.mark.django_db(transaction=True)

@@ -51,7 +51,7 @@ def test_either_word_clears_the_status(daemon, backup, server, heard, successful
 
 @pytest.mark.parametrize(
     "status",
-    [None, "", "suspended", "installing", "restoring", "RESTORING_BACKUP", " restoring_backup"],
+    [None, "", "suspended", "installing", "restoring", " restoring_backup"],
 )
 def test_no_other_status_is_touched(daemon, backup, server, heard, status):
     become(server, status)
