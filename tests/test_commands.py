@@ -206,6 +206,18 @@ def test_an_unknown_disk_is_named(disk):
         run("expire_stale_uploads", disk="nowhere")
 
 
+def test_a_part_that_arrived_short_and_again_is_recovered_whole(backup, s3, store):
+    first, second = os.urandom(5 * MIB), b"the rest"
+    ticket = lifecycle.request_upload(backup, len(first + second))
+    for url, body in zip([*ticket.urls, ticket.urls[0]], [first, second, first[:9]], strict=True):
+        assert requests.put(url, data=body, timeout=30).ok
+    assert "1 recovered" in run("expire_stale_uploads", older_than="0s")
+    backup.refresh_from_db()
+    assert backup.is_recovered
+    stored = s3.get_object(Bucket=store.bucket, Key=backup.object_key)["Body"].read()
+    assert stored == first + second
+
+
 class Terminal(StringIO):
     def isatty(self):
         return True
