@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _START_TIMEOUT: Final = 60.0
 #: Every SeaweedFS port P takes P + 10000 besides.
 _GRPC_OFFSET: Final = 10_000
-_PORTS: Final = ("s3.port", "master.port", "volume.port", "filer.port")
+_PORTS: Final = ("s3.port", "master.port", "volume.port", "filer.port", "admin.port")
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,12 +78,15 @@ def running_store(bucket: str = "backups") -> Iterator[Store]:
     log = directory / "weed.log"
     command = [
         str(Path(sys.executable).with_name("weed")),
+        f"-logdir={directory}",
         "mini",
         f"-dir={directory}",
         "-ip=127.0.0.1",
         "-ip.bind=127.0.0.1",
         f"-s3.config={config}",
         *(f"-{name}={port}" for name, port in zip(_PORTS, ports, strict=True)),
+        f"-filer.localSocket={directory / 'filer.sock'}",
+        f"-s3.localSocket={directory / 's3.sock'}",
         "-admin.ui=false",
         "-webdav=false",
         "-s3.port.iceberg=0",
@@ -102,13 +105,14 @@ def running_store(bucket: str = "backups") -> Iterator[Store]:
         _wait_for(store, process, log)
         yield store
     finally:
-        process.terminate()
-        try:
-            process.wait(timeout=10)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        # What it holds is thrown away: there is nothing to wait for.
+        process.kill()
+        process.wait()
         shutil.rmtree(directory, ignore_errors=True)
+        # It puts these there whatever it is told.
+        for port in ports:
+            for socket_file in Path("/tmp").glob(f"seaweedfs-*-{port + _GRPC_OFFSET}.sock"):  # noqa: S108
+                socket_file.unlink(missing_ok=True)
 
 
 def _identities(store: Store) -> dict[str, object]:
