@@ -22,7 +22,11 @@ from tests.reliability.panel import Panel
 from tests.reliability.proxy import Fault
 from tests.reliability.world import MIB, parts_of
 
-ROUNDS = 4
+
+@pytest.fixture(params=[2, pytest.param(8, marks=pytest.mark.torture)], ids=["twice", "often"])
+def rounds(request):
+    """How often a race is run."""
+    return request.param
 
 
 @pytest.fixture(scope="module")
@@ -99,8 +103,10 @@ def test_eight_that_ask_at_once_get_one_upload(world, at_once, server, disk, tin
     assert world.wrong_with(backup, tiny) == []
 
 
-def test_eight_that_ask_for_two_sizes_at_once_leave_one_upload(world, at_once, server, disk, tiny):
-    for _ in range(ROUNDS):
+def test_eight_that_ask_for_two_sizes_at_once_leave_one_upload(
+    world, at_once, server, disk, tiny, rounds
+):
+    for _ in range(rounds):
         backup = world.pending(server, disk)
         sizes = [len(tiny), len(tiny) + 1] * 4
 
@@ -130,8 +136,10 @@ def test_sixteen_identical_reports_at_once_have_one_effect(world, at_once, serve
     assert late.status_code == 400
 
 
-def test_sixteen_reports_as_fast_as_can_be_hear_nothing_else(world, at_once, server, disk, tiny):
-    for _ in range(ROUNDS):
+def test_sixteen_reports_as_fast_as_can_be_hear_nothing_else(
+    world, at_once, server, disk, tiny, rounds
+):
+    for _ in range(rounds):
         backup = world.uploading(server, disk, tiny)
 
         answers = [answer for _, answer in at_once(*[reporting(backup, tiny)] * 16)]
@@ -171,10 +179,17 @@ def test_reports_of_a_finished_upload_at_once_have_one_effect(world, at_once, se
     ids=["nothing", "before the list", "after the list", "complete", "abort"],
 )
 def test_a_success_and_a_failure_at_once_end_in_one_of_the_two(
-    world, at_once, server, disk, tiny, sweep, slow
+    world,
+    at_once,
+    server,
+    disk,
+    tiny,
+    sweep,
+    slow,
+    rounds,
 ):
     played = []
-    for _ in range(ROUNDS):
+    for _ in range(rounds):
         backup = world.uploading(server, disk, tiny)
         faults = [f.on(f.operation, str(backup.uuid)) for f in slow]
         world.proxy.inject(*faults)
@@ -196,13 +211,20 @@ def test_a_success_and_a_failure_at_once_end_in_one_of_the_two(
 
 
 def test_a_report_and_the_command_at_once_never_lose_a_whole_upload(
-    world, at_once, server, disk, tiny, commander, sweep
+    world,
+    at_once,
+    server,
+    disk,
+    tiny,
+    commander,
+    sweep,
+    rounds,
 ):
     """Every upload is whole: each must end completed, by its node or by the command."""
     command = commander()
     tally = Tally("reports against the command")
     played = []
-    for number in range(ROUNDS * 2):
+    for number in range(rounds * 2):
         backups = [world.uploading(server, disk, tiny) for _ in range(4)]
         slow = [
             Fault("list_parts", str(backups[0].uuid), nth=1, after=0.05 * number),
@@ -235,10 +257,17 @@ class _World:
 
 
 def test_a_node_that_asks_while_the_command_runs_is_served_or_told(
-    world, at_once, server, disk, tiny, commander, sweep
+    world,
+    at_once,
+    server,
+    disk,
+    tiny,
+    commander,
+    sweep,
+    rounds,
 ):
     command = commander()
-    for _ in range(ROUNDS):
+    for _ in range(rounds):
         backup = world.pending(server, disk)
         with (
             ThreadPoolExecutor(1) as pool,
@@ -372,7 +401,7 @@ def test_a_completion_of_half_a_minute_holds_up_nobody(world, patient, node, ser
 # Limits and locks
 
 
-def test_wishes_at_once_do_not_slip_past_the_limit(local, server):
+def test_wishes_at_once_do_not_slip_past_the_limit(local, server, rounds):
     server.backup_limit = 3
     server.save()
     together = threading.Barrier(8)
@@ -388,7 +417,7 @@ def test_wishes_at_once_do_not_slip_past_the_limit(local, server):
             connection.close()
         return True
 
-    for _ in range(ROUNDS):
+    for _ in range(rounds):
         with ThreadPoolExecutor(8) as pool:
             assert sum(pool.map(wish, range(8))) == 3
         Backup.objects.filter(server=server).delete()
