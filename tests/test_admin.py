@@ -247,6 +247,20 @@ def test_filter_by_state(admin_client, state):
     assert listed(admin_client.get(LIST, {"state": state.value})) == {backups[state].pk}
 
 
+@pytest.mark.skipif("connection.vendor != 'sqlite'", reason="others have statistics to plan by")
+@pytest.mark.parametrize(
+    ("state", "index"),
+    [(State.PENDING, "backups_remote_open"), (State.DELETING, "backups_remote_deleting")],
+)
+def test_rare_states_are_found_by_their_indexes(admin_client, state, index):
+    backup_in(state)
+    queries = queries_of(admin_client, f"{LIST}?state={state.value}")
+    asked = next(sql for sql in queries if 'FROM "backups_remote_backup" WHERE' in sql)
+    with connection.cursor() as cursor:
+        cursor.execute("EXPLAIN QUERY PLAN " + asked)
+        assert index in str(cursor.fetchall())
+
+
 def test_filters(admin_client, disk):
     here = ServerFactory()
     elsewhere = ServerFactory()
