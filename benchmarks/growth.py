@@ -80,7 +80,7 @@ def _measure(section, title, urls, environ, progress):
 
 def _admin_pages(known: str):
     yield "the admin's list", ""
-    yield "its 15th page", "?p=15"
+    yield "its 10th page", "?p=10"
     yield "filtered by state: failed", "?state=failed"
     yield "a search by uuid", f"?q={known}"
     yield "a search for a server's name", "?q=server+0.7"
