@@ -89,26 +89,35 @@ def run(world):
     return run_command
 
 
+@pytest.fixture(scope="session")
+def shared_commander(shared_world, django_db_blocker):
+    with django_db_blocker.unblock():
+        site = shared_world.site()
+    with Commander(site) as commanding:
+        yield commanding
+
+
 @pytest.fixture
-def sweep(run):
+def command(world, shared_commander):
+    """Runs one command after the other, each in a process of its own."""
+    return shared_commander.run
+
+
+@pytest.fixture
+def sweep(command):
     """The one run of the command that must set everything right, whatever happened before."""
 
-    def sweep_once(disk, *arguments, **backups_remote):
-        done = run(
-            "expire_stale_uploads",
-            *("--older-than", "0s", "--disk", disk),
-            *arguments,
-            **backups_remote,
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
+    def sweep_once(disk):
+        done = command("expire_stale_uploads", "--older-than", "0s", "--disk", disk)
+        assert done.code == 0, done.out
+        return done.out
 
     return sweep_once
 
 
 @pytest.fixture
 def commander(world):
-    """Makes what runs many commands, each in a process of its own."""
+    """Makes more that run commands, for several at once."""
     with contextlib.ExitStack() as running:
         yield lambda: running.enter_context(Commander(world.site()))
 

@@ -216,12 +216,11 @@ def test_a_report_and_the_command_at_once_never_lose_a_whole_upload(
     server,
     disk,
     tiny,
-    commander,
+    command,
     sweep,
     rounds,
 ):
     """Every upload is whole: each must end completed, by its node or by the command."""
-    command = commander()
     tally = Tally("reports against the command")
     played = []
     for number in range(rounds * 2):
@@ -233,7 +232,7 @@ def test_a_report_and_the_command_at_once_never_lose_a_whole_upload(
         ]
         with world.proxy.going_wrong(*slow), ThreadPoolExecutor(1) as pool:
             running = pool.submit(
-                command.run, "expire_stale_uploads", "--older-than", "0s", "--disk", disk
+                command, "expire_stale_uploads", "--older-than", "0s", "--disk", disk
             )
             time.sleep(0.03 * number)
             answers = [answer for _, answer in at_once(*(reporting(b, tiny) for b in backups))]
@@ -262,11 +261,10 @@ def test_a_node_that_asks_while_the_command_runs_is_served_or_told(
     server,
     disk,
     tiny,
-    commander,
+    command,
     sweep,
     rounds,
 ):
-    command = commander()
     for _ in range(rounds):
         backup = world.pending(server, disk)
         with (
@@ -274,7 +272,7 @@ def test_a_node_that_asks_while_the_command_runs_is_served_or_told(
             world.proxy.going_wrong(Fault("create", str(backup.uuid), after=0.3)),
         ):
             running = pool.submit(
-                command.run, "expire_stale_uploads", "--older-than", "0s", "--disk", disk
+                command, "expire_stale_uploads", "--older-than", "0s", "--disk", disk
             )
             ((_, answer),) = at_once(asking(backup, len(tiny)))
             assert "Traceback" not in running.result().out

@@ -37,8 +37,11 @@ class World:
         self.storage = {**store.storage_options, "endpoint_url": proxy.url}
 
     def new_disk(self):
-        """A disk that no test at hand uses."""
-        return next(self._disks)
+        """A disk that no test at hand uses, without the uploads that one before may have left."""
+        disk = next(self._disks)
+        for key, upload_id in self.uploads(f"{self.locations[disk]}/"):
+            self.s3.abort_multipart_upload(Bucket=self.store.bucket, Key=key, UploadId=upload_id)
+        return disk
 
     def site(self, *, timeouts=None, **backups_remote):
         """What panels and commands are told."""
