@@ -11,7 +11,7 @@ from botocore.config import Config
 
 from tests.conftest import S3_BACKEND
 from tests.factories import NodeFactory, ServerFactory
-from tests.reliability.panel import Commander, Panel, manage
+from tests.reliability.panel import Commander, Panel
 from tests.reliability.proxy import Proxy
 from tests.reliability.tally import TOTALS
 from tests.reliability.world import PART_SIZE, PersistentNode, World
@@ -77,16 +77,6 @@ def panel(world, shared_panel):
     if shared_panel.process is None:
         shared_panel.start()
     return shared_panel
-
-
-@pytest.fixture
-def run(world):
-    """Runs ``manage.py`` as a real process; ``disk`` aside, as in production."""
-
-    def run_command(*arguments, **backups_remote):
-        return manage(world.site(**backups_remote), *arguments)
-
-    return run_command
 
 
 @pytest.fixture(scope="session")

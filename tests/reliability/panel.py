@@ -17,7 +17,6 @@ import requests
 
 ROOT = Path(__file__).resolve().parents[2]
 _START_TIMEOUT = 60
-_COMMAND_TIMEOUT = 90
 
 
 @dataclass(frozen=True)
@@ -111,20 +110,6 @@ class Panel:
         return requests.get(
             f"{self.url}/api/remote/backups/{backup.uuid}/delete", headers=headers, timeout=60
         )
-
-
-def manage(site, *arguments):
-    """``manage.py`` as an operator runs it."""
-    return subprocess.run(
-        [sys.executable, "manage.py", *arguments],
-        cwd=ROOT,
-        env=site.environment,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=_COMMAND_TIMEOUT,
-        check=False,
-    )
 
 
 @dataclass(frozen=True)

@@ -274,7 +274,7 @@ SAFEGUARDS = [
         SETTLING,
         "said is not None and said.get(part.number) == bare_etag(part.etag)",
         "False",
-        f"{UNCLEAR}test_a_part_that_was_sent_again_is_taken_once",
+        f"{UNCLEAR}test_the_try_at_a_part_that_the_node_named_is_the_one_taken",
     ),
     Safeguard(
         "one try at each part (recovery)",
@@ -400,10 +400,17 @@ SAFEGUARDS = [
     # The sweep
     Safeguard(
         "a claimed report is left alone",
-        SWEEPING,
-        "yield self.backups.settleable(now), lambda",
-        "yield self.backups.reported(), lambda",
+        MODELS,
+        "self.reported().filter(Q(claimed_until__isnull=True) | Q(claimed_until__lte=moment))",
+        "self.reported()",
         f"{SWEEP}test_a_report_that_somebody_is_settling_is_left_to_him",
+    ),
+    Safeguard(
+        "the sweep claims what it settles",
+        SWEEPING,
+        "[b for b in batch if b.claim(claim_end(), by_force=by_force)]",
+        "batch",
+        f"{RACES}test_a_report_waits_for_the_command_that_settles_it",
     ),
     Safeguard(
         "what somebody may be settling is not failed",

@@ -255,6 +255,25 @@ class _World:
         self.archive = archive
 
 
+def test_a_report_waits_for_the_command_that_settles_it(
+    world, at_once, server, disk, tiny, command
+):
+    backup = world.reported(server, disk, tiny, claimed=False)
+    arguments = ["expire_stale_uploads", "--older-than", "1h", "--disk", disk]
+    with (
+        ThreadPoolExecutor(1) as pool,
+        world.proxy.going_wrong(Fault("complete", str(backup.uuid), before=1)),
+    ):
+        running = pool.submit(command, *arguments)
+        world.proxy.wait_for("complete", str(backup.uuid))
+        ((_, answer),) = at_once(reporting(backup, tiny))
+        assert running.result().code == 0
+
+    assert answer.status_code == 204
+    assert world.proxy.count(str(backup.uuid))["complete"] == 1
+    assert world.wrong_with(backup, tiny) == []
+
+
 def test_a_node_that_asks_while_the_command_runs_is_served_or_told(
     world,
     at_once,

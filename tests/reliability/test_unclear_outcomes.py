@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -390,9 +391,14 @@ def test_a_part_that_was_sent_again_is_recovered_once(world, uploaded, tiny, swe
 
 
 def test_the_try_at_a_part_that_the_node_named_is_the_one_taken(world, uploaded, report, tiny):
-    other = bytes(reversed(tiny))
-    send_again(world, uploaded, 1, other)
-    uploaded.etags = [send_again(world, uploaded, 1, tiny)]
+    time.sleep(1.1)  # the store's times are whole seconds
+    other = send_again(world, uploaded, 1, bytes(reversed(tiny)))
+    listed = world.s3.list_parts(
+        Bucket=world.store.bucket, Key=uploaded.object_key, UploadId=uploaded.upload_id
+    )["Parts"]
+    if len(listed) == 1:
+        pytest.skip("this store keeps the last try alone")
+    assert max(listed, key=lambda part: part["LastModified"])["ETag"] == other
 
     assert report(uploaded) == 204
     assert world.wrong_with(uploaded, tiny) == []
