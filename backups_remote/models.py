@@ -33,7 +33,7 @@ RESTORING: Final = "restoring_backup"
 class Node(models.Model):
     """A machine that runs the daemon. Creating one makes its token."""
 
-    uuid = models.UUIDField(default=uuid.uuid4, unique=True)
+    uuid = models.UUIDField(_("UUID"), default=uuid.uuid4, unique=True)
     name = models.CharField(_("name"), max_length=191, unique=True)
     token_id = models.CharField(
         _("token id"),
@@ -83,7 +83,7 @@ class Node(models.Model):
 class Server(models.Model):
     """A game server. Its backups stay with the node that made them when it moves."""
 
-    uuid = models.UUIDField(default=uuid.uuid4, unique=True)
+    uuid = models.UUIDField(_("UUID"), default=uuid.uuid4, unique=True)
     name = models.CharField(_("name"), max_length=191)
     node = models.ForeignKey(
         Node, on_delete=models.PROTECT, related_name="servers", verbose_name=_("node")
@@ -267,7 +267,7 @@ class Backup(models.Model):
 
     State = BackupState
 
-    uuid = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
+    uuid = models.UUIDField(_("UUID"), default=uuid.uuid4, unique=True, editable=False)
     server = models.ForeignKey(
         Server, on_delete=models.PROTECT, related_name="backups", verbose_name=_("server")
     )
@@ -347,6 +347,23 @@ class Backup(models.Model):
                 fields=["deletion_started_at"],
                 condition=Q(deletion_started_at__isnull=False),
                 name="backups_remote_deleting",
+            ),
+            # For the admin's lists of what there is little of among a million rows.
+            models.Index(fields=["disk", "-created_at", "-id"], name="backups_remote_disk"),
+            models.Index(
+                fields=["-created_at", "-id"],
+                condition=_STATES[BackupState.FAILED],
+                name="backups_remote_failed",
+            ),
+            models.Index(
+                fields=["-created_at", "-id"],
+                condition=Q(is_locked=True),
+                name="backups_remote_locked",
+            ),
+            models.Index(
+                fields=["-created_at", "-id"],
+                condition=Q(is_recovered=True),
+                name="backups_remote_recovered",
             ),
         ]
         constraints = [

@@ -7,6 +7,7 @@ from backups_remote.exceptions import (
     BackupConflict,
     BackupLimitReached,
     BackupLocked,
+    BackupNotFound,
     ReportRefused,
     RestoreRefused,
 )
@@ -161,6 +162,31 @@ def test_a_locked_or_unfinished_backup_is_not_deleted():
         lifecycle.delete_backup(backup)
     assert lifecycle.unlock_backup(backup)
     lifecycle.delete_backup(backup)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda backup: lifecycle.request_upload(backup, len(ARCHIVE) + 1),
+        lambda backup: lifecycle.record_report(backup, REPORT),
+        lambda backup: lifecycle.record_report(backup, Report(successful=False)),
+    ],
+)
+def test_a_backup_that_is_deleted_while_its_node_calls_is_not_found(call):
+    backup = uploaded()
+    Backup.objects.all().delete()
+    with pytest.raises(BackupNotFound):
+        call(backup)
+    # The upload of the deleted row is the sweep's; a new one was thrown away.
+    assert list(MemoryBackend.uploads) == [backup.upload_id]
+
+
+def test_a_backup_may_be_deleted_twice():
+    backup = completed()
+    again = Backup.objects.get()
+    lifecycle.delete_backup(backup)
+    lifecycle.delete_backup(again)
+    assert not Backup.objects.exists()
 
 
 def test_a_whole_silent_upload_is_recovered_unless_told_otherwise():

@@ -7,7 +7,6 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from django.core.exceptions import ObjectDoesNotExist
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
@@ -132,8 +131,6 @@ def _each(backups: Sequence[Backup], verb: Callable[[Backup], None]) -> Tally:
             verb(backup)
         except BackupsRemoteError as error:
             tally.refuse(backup, _reason(backup, error))
-        except ObjectDoesNotExist:
-            tally.refuse(backup, _("The backup is gone."))
         else:
             tally.done.append(backup)
     return tally

@@ -78,6 +78,19 @@ def find_backup_restorable_on(node: Node, backup_id: str) -> Backup:
     return _find(_restorable_on, node, backup_id)
 
 
+def look_again(backup: Backup) -> None:
+    """Read ``backup`` anew, after somebody else was faster.
+
+    Raises:
+        BackupNotFound: it was deleted meanwhile.
+
+    """
+    try:
+        backup.refresh_from_db()
+    except Backup.DoesNotExist:
+        raise BackupNotFound from None
+
+
 def _find(lookup: Lookup[Backup], node: Node, backup_id: str) -> Backup:
     if not _CANONICAL.fullmatch(backup_id):
         raise BackupNotFound

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from backups_remote.exceptions import BackupConflict, BackupLocked
+from backups_remote.exceptions import BackupConflict, BackupLocked, BackupNotFound
+from backups_remote.lifecycle.finding import look_again
 from backups_remote.models import Backup
 from backups_remote.storage import get_backend
 
@@ -26,7 +27,7 @@ def unlock_backup(backup: Backup) -> bool:
 
 
 def delete_backup(backup: Backup) -> None:
-    """Delete an ended backup: its archive in the store, then its row.
+    """Delete an ended backup: its archive in the store, then its row. One that is gone is gone.
 
     From the first step on the row says that it is being deleted, so that a panel which dies in
     between leaves nothing that looks whole; the sweep finishes it. The archive of a backup on the
@@ -39,7 +40,10 @@ def delete_backup(backup: Backup) -> None:
 
     """
     if backup.state is not Backup.State.DELETING and not backup.begin_deletion():
-        backup.refresh_from_db()
+        try:
+            look_again(backup)
+        except BackupNotFound:
+            return  # what was wanted
         if backup.is_locked:
             raise BackupLocked
         raise BackupConflict("The backup has not ended yet.")

@@ -18,6 +18,7 @@ from backups_remote.exceptions import (
     UploadNotFound,
 )
 from backups_remote.lifecycle.announcing import announce_end
+from backups_remote.lifecycle.finding import look_again
 from backups_remote.lifecycle.settling import claim_end, pick_parts, prove, settle
 from backups_remote.models import Backup
 from backups_remote.storage import bare_etag, ceil_div, get_backend
@@ -50,6 +51,7 @@ def record_report(backup: Backup, report: Report) -> None:
         AlreadyCompleted: it was completed when this report arrived.
         ReportRefused: the report does not match what the store holds; nothing is changed.
         SettlementInProgress: an earlier report is still being settled.
+        BackupNotFound: it was deleted meanwhile.
         StorageUnavailable: the store gave no clear answer; a repeat goes on from here.
 
     """
@@ -63,7 +65,7 @@ def record_report(backup: Backup, report: Report) -> None:
             raise AlreadyCompleted
         if _take(backup, report):
             return
-        backup.refresh_from_db()
+        look_again(backup)
     raise SettlementInProgress
 
 
@@ -171,7 +173,7 @@ def _join(backup: Backup, report: Report, backend: StorageBackend) -> bool:
         if time.monotonic() > give_up:
             raise SettlementInProgress
         time.sleep(next(pauses, _PAUSES[-1]))
-        backup.refresh_from_db()
+        look_again(backup)
         if backup.state is not Backup.State.REPORTED:
             return False
     return settle(backup, backend, look_first=True)
@@ -190,7 +192,7 @@ def _revive(backup: Backup, report: Report, backend: StorageBackend) -> bool:
 def _refuse_unless_overtaken(backup: Backup, problem: str) -> bool:
     """Refuse, unless the store looks so because another report has changed it meanwhile."""
     seen = backup.state, backup.upload_id
-    backup.refresh_from_db()
+    look_again(backup)
     if (backup.state, backup.upload_id) != seen:
         return False
     raise ReportRefused(problem)

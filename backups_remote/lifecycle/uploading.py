@@ -14,6 +14,7 @@ from backups_remote.exceptions import (
     TryAgain,
     UploadsNotSupported,
 )
+from backups_remote.lifecycle.finding import look_again
 from backups_remote.models import Backup
 from backups_remote.storage import ceil_div, get_backend, plan_parts
 from backups_remote.types import PartPlan, UploadTicket
@@ -40,6 +41,7 @@ def request_upload(backup: Backup, size: int) -> UploadTicket:
         BackupConflict: its success is reported already.
         UploadsNotSupported: the backup's disk takes no presigned uploads.
         StorageUnavailable: the store could not be asked; nothing is changed.
+        BackupNotFound: it was deleted meanwhile.
         ValueError: no part plan fits ``size``.
 
     """
@@ -57,7 +59,7 @@ def request_upload(backup: Backup, size: int) -> UploadTicket:
         )
         if _begin(backup, backend, plan):
             return _ticket(backup, backend, plan)
-        backup.refresh_from_db()
+        look_again(backup)
     raise TryAgain
 
 
