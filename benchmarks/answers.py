@@ -5,9 +5,6 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-import boto3
-from botocore.config import Config
-
 from benchmarks import presigning
 from benchmarks.figures import Figure, Section, milliseconds
 from benchmarks.panel import environment, manage, populate, running_panel
@@ -57,14 +54,7 @@ class _Floor:
 
     def __init__(self, store: Store) -> None:
         self.store = store
-        self.client = boto3.client(
-            "s3",
-            endpoint_url=store.endpoint,
-            region_name=store.region,
-            aws_access_key_id=store.access_key,
-            aws_secret_access_key=store.secret_key,
-            config=Config(signature_version="s3v4", s3={"addressing_style": "path"}),
-        )
+        self.client = store.client()
         self.urls = presigning.ours(PART_COUNTS[-1])
 
     def __call__(self, count: int) -> str:

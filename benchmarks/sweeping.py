@@ -12,9 +12,6 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-import boto3
-from botocore.config import Config
-
 from benchmarks.delay import delayed
 from benchmarks.figures import Figure, Section
 from benchmarks.panel import ROOT, environment, manage, populate
@@ -81,14 +78,7 @@ class _Stage:
         self.store = store
         self.database = f"sqlite:///{scratch / 'sweeping.sqlite3'}"
         self.scratch = scratch
-        self.client = boto3.client(
-            "s3",
-            endpoint_url=store.endpoint,
-            region_name=store.region,
-            aws_access_key_id=store.access_key,
-            aws_secret_access_key=store.secret_key,
-            config=Config(s3={"addressing_style": "path"}, max_pool_connections=16),
-        )
+        self.client = store.client(max_pool_connections=16)
         manage("migrate", env=environment(self.database, store.environment))
 
     def expire(self, count: int, progress, *options: str, **more: str) -> _Run:

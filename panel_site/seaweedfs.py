@@ -12,7 +12,7 @@ import tempfile
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import boto3
 from botocore.config import Config
@@ -20,6 +20,8 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from mypy_boto3_s3.client import S3Client
 
 _START_TIMEOUT: Final = 60.0
 #: Every SeaweedFS port P takes P + 10000 besides.
@@ -60,6 +62,17 @@ class Store:
             "AWS_SECRET_ACCESS_KEY": self.secret_key,
             "AWS_S3_ADDRESSING_STYLE": "path",
         }
+
+    def client(self, **config: Any) -> S3Client:
+        """A plain boto client: what the store itself says. ``config`` goes into botocore's."""
+        return boto3.client(
+            "s3",
+            endpoint_url=self.endpoint,
+            region_name=self.region,
+            aws_access_key_id=self.access_key,
+            aws_secret_access_key=self.secret_key,
+            config=Config(signature_version="s3v4", s3={"addressing_style": "path"}, **config),
+        )
 
 
 @contextlib.contextmanager
@@ -122,14 +135,7 @@ def _identities(store: Store) -> dict[str, object]:
 
 
 def _wait_for(store: Store, process: subprocess.Popen[bytes], log: Path) -> None:
-    client = boto3.client(
-        "s3",
-        endpoint_url=store.endpoint,
-        region_name=store.region,
-        aws_access_key_id=store.access_key,
-        aws_secret_access_key=store.secret_key,
-        config=Config(s3={"addressing_style": "path"}, retries={"total_max_attempts": 1}),
-    )
+    client = store.client(retries={"total_max_attempts": 1})
     give_up = time.monotonic() + _START_TIMEOUT
     with contextlib.closing(client):
         while time.monotonic() < give_up and process.poll() is None:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import uuid
 
-import boto3
 import pytest
-from botocore.config import Config
 
 from panel_site.seaweedfs import running_store
 from tests.daemon import Daemon
@@ -25,14 +23,7 @@ def store():
 @pytest.fixture(scope="session")
 def s3(store):
     """A plain boto client: what the store itself says."""
-    client = boto3.client(
-        "s3",
-        endpoint_url=store.endpoint,
-        region_name=store.region,
-        aws_access_key_id=store.access_key,
-        aws_secret_access_key=store.secret_key,
-        config=Config(signature_version="s3v4", s3={"addressing_style": "path"}),
-    )
+    client = store.client()
     yield client
     client.close()
 

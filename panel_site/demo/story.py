@@ -11,8 +11,6 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-import boto3
-from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 from rich.filesize import decimal
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
@@ -183,15 +181,8 @@ class Story:
 
     def _open_uploads(self) -> int:
         """How many uploads the store itself lists."""
-        options: dict[str, Any] = {
-            "endpoint_url": self.store.endpoint,
-            "region_name": self.store.region,
-            "aws_access_key_id": self.store.access_key,
-            "aws_secret_access_key": self.store.secret_key,
-            "config": Config(signature_version="s3v4", s3={"addressing_style": "path"}),
-        }
         try:
-            with contextlib.closing(boto3.client("s3", **options)) as client:
+            with contextlib.closing(self.store.client()) as client:
                 answer = client.list_multipart_uploads(Bucket=self.store.bucket)
         except (BotoCoreError, ClientError) as error:
             raise StepFailedError("The store does not list its uploads.") from error
