@@ -397,11 +397,11 @@ def test_no_interleaving_loses_a_backup(life):
 @pytest.mark.timeout(600)
 @pytest.mark.django_db(transaction=True)
 def test_no_long_schedule_of_a_crowd_loses_a_backup(life):
-    play_schedules(life, 300)
+    play_schedules(life, 200)
 
 
 @pytest.mark.torture
 @pytest.mark.timeout(600)
 @pytest.mark.django_db(transaction=True)
 def test_no_long_interleaving_loses_a_backup(life):
-    play_interleavings(life, 50, 40)
+    play_interleavings(life, 30, 40)

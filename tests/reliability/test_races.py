@@ -23,7 +23,7 @@ from tests.reliability.proxy import Fault
 from tests.reliability.world import MIB, parts_of
 
 
-@pytest.fixture(params=[2, pytest.param(8, marks=pytest.mark.torture)], ids=["twice", "often"])
+@pytest.fixture(params=[2, pytest.param(6, marks=pytest.mark.torture)], ids=["twice", "often"])
 def rounds(request):
     """How often a race is run."""
     return request.param
