@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import uuid
 from typing import TYPE_CHECKING, Any, Final, Self, cast
-from uuid import UUID
 
 from django.db import models
 from django.db.models import Q
@@ -23,6 +22,7 @@ from backups_remote.sql import Guard, update_if
 if TYPE_CHECKING:
     import datetime as dt
     from collections.abc import Iterable
+    from uuid import UUID
 
     from backups_remote.types import Report, StoredObject
 
@@ -423,8 +423,8 @@ class Backup(models.Model):
     @property
     def server_uuid(self) -> UUID:
         """The server's uuid; read along with the row where a node's call looked it up."""
-        known = self.__dict__.get("known_server_uuid")
-        return self.server.uuid if known is None else UUID(str(known))
+        known: UUID | None = self.__dict__.get("known_server_uuid")
+        return self.server.uuid if known is None else known
 
     @property
     def silent_from(self) -> dt.datetime:

@@ -8,7 +8,7 @@ the models; here the SQL that comes of them is kept for each database.
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar, cast
 
 from django.core.exceptions import FullResultSet
 from django.db import connections, router
@@ -17,7 +17,7 @@ from django.db.models.sql import Query
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from django.db.models import Model, Q, QuerySet
+    from django.db.models import Field, Model, Q, QuerySet
 
 M = TypeVar("M", bound="Model")
 
@@ -71,22 +71,51 @@ class Lookup(Generic[M]):
     ) -> None:
         self._model = model
         self._build = build
-        self._fields = fields
-        self._kept: dict[str, str] = {}
+        self._fields = [cast("Field[Any, Any]", model._meta.get_field(name)) for name in fields]  # noqa: SLF001
+        self._kept: dict[str, _Statement] = {}
 
     def first(self, *values: Any) -> M | None:
         """The row whose fields have these values, or None."""
         alias = router.db_for_read(self._model)
+        connection = connections[alias]
         if alias not in self._kept:
-            compiler = self._build(*values).order_by().query.get_compiler(alias)
-            self._kept[alias] = compiler.as_sql()[0]
-        columns = self._model._meta  # noqa: SLF001
+            self._kept[alias] = _statement(self._build(*values), alias)
+        kept = self._kept[alias]
         params = [
-            columns.get_field(name).get_db_prep_value(value, connections[alias])  # type: ignore[union-attr]
-            for name, value in zip(self._fields, values, strict=True)
+            field.get_db_prep_value(value, connection)
+            for field, value in zip(self._fields, values, strict=True)
         ]
-        rows = self._model._base_manager.using(alias).raw(self._kept[alias], params)  # noqa: SLF001
-        return next(iter(rows), None)
+        with connection.cursor() as cursor:
+            cursor.execute(kept.sql, params)
+            row = cursor.fetchone()
+        if row is None:
+            return None
+        read = list(row)
+        for position, (converters, expression) in kept.converters.items():
+            for convert in converters:
+                read[position] = convert(read[position], expression, connection)
+        found = self._model.from_db(alias, kept.columns, read[: len(kept.columns)])
+        for name, value in zip(kept.annotations, read[len(kept.columns) :], strict=True):
+            setattr(found, name, value)
+        return found
+
+
+class _Statement(NamedTuple):
+    sql: str
+    converters: dict[int, tuple[list[Callable[..., Any]], Any]]
+    #: Names of the model's columns, then of the annotations, in the order of the row.
+    columns: list[str]
+    annotations: list[str]
+
+
+def _statement(rows: QuerySet[Any], alias: str) -> _Statement:
+    """What Django's own way through a queryset works out anew at every call."""
+    compiler = rows.order_by().query.get_compiler(alias)
+    sql = compiler.as_sql()[0]
+    selected = [expression for expression, _, _ in compiler.select]
+    names = compiler.annotation_col_map
+    columns = [expression.target.attname for expression in selected[: len(selected) - len(names)]]
+    return _Statement(sql, compiler.get_converters(selected), columns, list(names))
 
 
 @functools.lru_cache(maxsize=64)
