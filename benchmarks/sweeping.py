@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import subprocess
 import sys
 import time
@@ -93,7 +92,7 @@ class _Stage:
             _, status, usage = os.wait4(process.pid, 0)
             seconds = time.perf_counter() - start
         last = printed.read_text(encoding="utf-8").splitlines()[-1]
-        if status or not re.match(rf"{count} expired", last):
+        if status or f"{count} failed" not in last:
             raise RuntimeError(last)
         progress(f"{count:,} uploads expired in {seconds:.1f} s")
         return _Run(seconds, usage.ru_maxrss * 1024)
