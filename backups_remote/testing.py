@@ -42,6 +42,7 @@ class _Object:
     body: bytes
     etag: str
     mark: str
+    is_readable: bool = True
 
 
 class MemoryBackend(StorageBackend):
@@ -120,12 +121,19 @@ class MemoryBackend(StorageBackend):
         del key
         self.uploads.pop(upload_id, None)
 
-    def stat(self, key: str) -> StoredObject | None:
-        """The finished object."""
+    def stat(self, key: str, *, version_id: str = "") -> StoredObject | None:
+        """The finished object; there are no versions."""
+        del version_id
         found = self.objects.get(key)
         if found is None:
             return None
-        return StoredObject(len(found.body), found.etag, found.mark, "application/x-gzip")
+        return StoredObject(
+            size=len(found.body),
+            etag=found.etag,
+            mark=found.mark,
+            content_type="application/x-gzip",
+            is_readable=found.is_readable,
+        )
 
     def open_uploads(self) -> Iterator[OpenUpload]:
         """Every upload that is neither completed nor aborted."""

@@ -52,7 +52,8 @@ class Report:
 class StoredObject:
     """A finished object as the store shows it: ``etag`` without quotes, ``size`` in bytes.
 
-    ``mark`` is None where the store kept no mark of ours.
+    ``mark`` is None where the store kept no mark of ours. ``is_readable`` is False while the store
+    has the bytes in an archive class: it would have to thaw them before anybody can read them.
     """
 
     size: int
@@ -60,6 +61,7 @@ class StoredObject:
     mark: str | None
     content_type: str
     version_id: str = ""
+    is_readable: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ import uuid
 import pytest
 import requests
 from botocore import exceptions as boto
+from botocore.awsrequest import AWSResponse
 from botocore.exceptions import ClientError
 
 from backups_remote import storage
@@ -120,6 +121,79 @@ def test_a_versioned_bucket_loses_that_very_version(settings, store, s3, locatio
     left = s3.list_object_versions(Bucket=bucket)
     assert left.get("Versions", []) == []
     assert left.get("DeleteMarkers", []) == []
+
+
+def test_a_look_is_at_that_very_version(settings, store, s3):
+    bucket = f"versions-{uuid.uuid4().hex[:8]}"
+    s3.create_bucket(Bucket=bucket)
+    s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+    settings.STORAGES = {
+        **settings.STORAGES,
+        "versioned": {
+            "BACKEND": "storages.backends.s3.S3Storage",
+            "OPTIONS": {**store.storage_options, "bucket_name": bucket},
+        },
+    }
+    backend = storage.get_backend("versioned")
+    versions = {
+        body: s3.put_object(Bucket=bucket, Key="k", Body=body, Metadata={"backup-mark": mark})[
+            "VersionId"
+        ]
+        for body, mark in ((b"first", "1"), (b"the second", "2"))
+    }
+    first = backend.stat("k", version_id=versions[b"first"])
+    assert (first.size, first.mark, first.version_id) == (5, "1", versions[b"first"])
+    assert backend.stat("k").mark == "2"
+
+    s3.delete_object(Bucket=bucket, Key="k", VersionId=versions[b"first"])
+    assert backend.stat("k", version_id=versions[b"first"]) is None
+    assert backend.stat("k").mark == "2"
+
+
+class EmptyBody:
+    """What botocore reads an answer without a body from."""
+
+    def stream(self, **_):
+        return iter(())
+
+    def read(self, *_):
+        return b""
+
+
+@pytest.mark.parametrize(
+    ("headers", "is_readable"),
+    [
+        ({}, True),
+        ({"x-amz-storage-class": "STANDARD_IA"}, True),
+        ({"x-amz-storage-class": "GLACIER_IR"}, True),
+        ({"x-amz-storage-class": "GLACIER"}, False),
+        ({"x-amz-storage-class": "DEEP_ARCHIVE"}, False),
+        ({"x-amz-storage-class": "GLACIER", "x-amz-restore": 'ongoing-request="true"'}, False),
+        (
+            {
+                "x-amz-storage-class": "GLACIER",
+                "x-amz-restore": 'ongoing-request="false", expiry-date="Fri, 1 Jan 2027 00:00:00 GMT"',
+            },
+            True,
+        ),
+        (
+            {
+                "x-amz-storage-class": "INTELLIGENT_TIERING",
+                "x-amz-archive-status": "ARCHIVE_ACCESS",
+            },
+            False,
+        ),
+    ],
+)
+def test_what_the_store_has_to_thaw_first_is_not_readable(backend, key, headers, is_readable):
+    """No store at hand has archive classes: the answer is Amazon's, put in place of its own."""
+
+    def answer(request, **_):
+        found = {"Content-Length": "7", "ETag": '"e"', "x-amz-meta-backup-mark": "m", **headers}
+        return AWSResponse(request.url, 200, found, EmptyBody())
+
+    backend._client.meta.events.register("before-send.s3.HeadObject", answer)
+    assert backend.stat(key).is_readable is is_readable
 
 
 def test_keys_are_under_the_location_and_read_back(backend, location):

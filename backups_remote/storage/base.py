@@ -86,8 +86,11 @@ class StorageBackend:
         """Throw an upload's parts away. One that is gone already counts as thrown away."""
         raise NotImplementedError
 
-    def stat(self, key: str) -> StoredObject | None:
-        """The finished object, or None where there is none."""
+    def stat(self, key: str, *, version_id: str = "") -> StoredObject | None:
+        """The finished object, or None where there is none.
+
+        Where versions are kept, ``version_id`` asks for that very one, else for the latest.
+        """
         raise NotImplementedError
 
     def open_uploads(self) -> Iterator[OpenUpload]:

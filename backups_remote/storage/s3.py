@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from mypy_boto3_s3.client import S3Client
+    from mypy_boto3_s3.type_defs import HeadObjectOutputTypeDef
 
 logger = logging.getLogger(__name__)
 
@@ -77,6 +78,8 @@ ERROR_CODES: Final[dict[str, type[StorageError]]] = {
     "InvalidPartOrder": UploadRejected,
     "EntityTooSmall": UploadRejected,
 }
+#: GLACIER_IR is not one of them: it answers at once.
+_ARCHIVE_CLASSES: Final = frozenset({"GLACIER", "DEEP_ARCHIVE"})
 _GONE: Final = frozenset({"404", "NoSuchKey", "NotFound", "NoSuchVersion"})
 
 #: What boto raises without a code of the store's, and what reading an answer raises that is not
@@ -277,11 +280,16 @@ class S3Backend(StorageBackend):
 
     # Objects
 
-    def stat(self, key: str) -> StoredObject | None:
+    def stat(self, key: str, *, version_id: str = "") -> StoredObject | None:
         """HeadObject. A 403 is a fault, never "not there"."""
         with translated_errors("a look at the object"):
             try:
-                head = self._client.head_object(Bucket=self._bucket, Key=key)
+                if version_id:
+                    head = self._client.head_object(
+                        Bucket=self._bucket, Key=key, VersionId=version_id
+                    )
+                else:
+                    head = self._client.head_object(Bucket=self._bucket, Key=key)
             except ClientError as error:
                 if error.response["Error"].get("Code") in _GONE:
                     return None
@@ -293,6 +301,7 @@ class S3Backend(StorageBackend):
                 mark=metadata.get(MARK),
                 content_type=head.get("ContentType", ""),
                 version_id=head.get("VersionId", ""),
+                is_readable=_is_readable(head),
             )
 
     def download_url(
@@ -448,6 +457,12 @@ class _Clients:
             return target
         logger.info("Part URLs for bucket %s are signed by botocore, one by one.", bucket)
         return None
+
+
+def _is_readable(head: HeadObjectOutputTypeDef) -> bool:
+    """Whether GetObject would answer with the bytes, or with InvalidObjectState."""
+    is_archived = head.get("StorageClass") in _ARCHIVE_CLASSES or "ArchiveStatus" in head
+    return not is_archived or 'ongoing-request="false"' in head.get("Restore", "")
 
 
 def _target_of(url: str, key: str) -> PresignTarget:
