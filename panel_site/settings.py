@@ -3,7 +3,7 @@
 DATABASE_URL, DJANGO_SECRET_KEY, DJANGO_DEBUG, DJANGO_ALLOWED_HOSTS; for the disk ``s3``:
 AWS_STORAGE_BUCKET_NAME, AWS_S3_ENDPOINT_URL, AWS_S3_REGION_NAME, AWS_ACCESS_KEY_ID,
 AWS_SECRET_ACCESS_KEY, AWS_S3_ADDRESSING_STYLE; BACKUPS_REMOTE_DEFAULT_DISK and
-BACKUPS_REMOTE_MAX_PART_SIZE.
+BACKUPS_REMOTE_MAX_PART_SIZE. An empty one counts as unset.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import dj_database_url
+from django.core.exceptions import ImproperlyConfigured
 from django.core.management.utils import get_random_secret_key
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -34,7 +35,12 @@ def _local_secret() -> str:
 
 
 SECRET_KEY = os.environ.get("DJANGO_SECRET_KEY") or _local_secret()
-ALLOWED_HOSTS = os.environ.get("DJANGO_ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]").split(",")
+_hosts = os.environ.get("DJANGO_ALLOWED_HOSTS", "").split(",")
+ALLOWED_HOSTS = [host.strip() for host in _hosts if host.strip()] or [
+    "localhost",
+    "127.0.0.1",
+    "[::1]",
+]
 
 INSTALLED_APPS = [
     "backups_remote",
@@ -72,8 +78,9 @@ TEMPLATES = [
 ]
 
 DATABASES: dict[str, Any] = {
-    "default": dj_database_url.config(
-        default=f"sqlite:///{VAR_DIR / 'panel.sqlite3'}", conn_max_age=60
+    "default": dj_database_url.parse(
+        os.environ.get("DATABASE_URL") or f"sqlite:///{VAR_DIR / 'panel.sqlite3'}",
+        conn_max_age=60,
     )
 }
 _database = DATABASES["default"]
@@ -103,9 +110,9 @@ STORAGES: dict[str, dict[str, Any]] = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
     "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
 }
-if "AWS_STORAGE_BUCKET_NAME" in os.environ:
+if bucket := os.environ.get("AWS_STORAGE_BUCKET_NAME"):
     _options = {
-        "bucket_name": os.environ["AWS_STORAGE_BUCKET_NAME"],
+        "bucket_name": bucket,
         "endpoint_url": os.environ.get("AWS_S3_ENDPOINT_URL"),
         "region_name": os.environ.get("AWS_S3_REGION_NAME"),
         "access_key": os.environ.get("AWS_ACCESS_KEY_ID"),
@@ -121,4 +128,9 @@ BACKUPS_REMOTE: dict[str, Any] = {}
 if disk := os.environ.get("BACKUPS_REMOTE_DEFAULT_DISK"):
     BACKUPS_REMOTE["DEFAULT_DISK"] = disk
 if part_size := os.environ.get("BACKUPS_REMOTE_MAX_PART_SIZE"):
-    BACKUPS_REMOTE["MAX_PART_SIZE"] = int(part_size)
+    try:
+        BACKUPS_REMOTE["MAX_PART_SIZE"] = int(part_size)
+    except ValueError:
+        raise ImproperlyConfigured(
+            f"BACKUPS_REMOTE_MAX_PART_SIZE is no number of bytes: {part_size!r}."
+        ) from None
