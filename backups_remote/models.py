@@ -10,7 +10,7 @@ from __future__ import annotations
 import uuid
 from typing import TYPE_CHECKING, Any, Final, Self, cast
 
-from django.db import models
+from django.db import models, router
 from django.db.models import Q
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
@@ -111,6 +111,12 @@ class Server(models.Model):
         return self.name
 
     @classmethod
+    def is_restoring(cls, pk: int) -> bool:
+        """Whether a restore onto the server is going on."""
+        here = cls.objects.using(router.db_for_write(cls))
+        return here.filter(pk=pk, status=RESTORING).exists()
+
+    @classmethod
     def begin_restoring(cls, pk: int) -> bool:
         """Show that a restore onto the server is going on, unless something else is."""
         idle = cls.objects.filter(pk=pk, status__isnull=True)
@@ -174,6 +180,7 @@ _IF_FAILED: Final = Guard(_FAILED)
 _IF_UPLOADING_OR_FAILED: Final = Guard(_UPLOADING | _FAILED)
 _IF_UNREPORTED_OR_FAILED: Final = Guard(_UNREPORTED | _FAILED)
 _IF_ENDED_UNLOCKED: Final = Guard(_ENDED & Q(is_locked=False))
+_IF_DELETING: Final = Guard(_STATES[BackupState.DELETING])
 _IF_LOCKABLE: Final = Guard((_OPEN | _COMPLETED) & Q(is_locked=False))
 _IF_LOCKED: Final = Guard(Q(is_locked=True))
 
@@ -298,7 +305,9 @@ class Backup(models.Model):
         default="",
         help_text=_("Random text in the object's metadata that tells this upload from others."),
     )
-    upload_started_at = models.DateTimeField(_("upload started"), null=True, blank=True)
+    upload_started_at = models.DateTimeField(
+        _("upload started"), null=True, blank=True, help_text=_("When URLs were issued last.")
+    )
     object_key = models.CharField(_("object key"), max_length=1024, blank=True, default="")
     version_id = models.CharField(_("version id"), max_length=1024, blank=True, default="")
 
@@ -452,6 +461,11 @@ class Backup(models.Model):
             upload_started_at=timezone.now(),
         )
 
+    def touch_upload(self) -> bool:
+        """UPLOADING → UPLOADING: URLs are issued again, which is a sign of life."""
+        same = {"upload_id": self.upload_id}
+        return self._move(_IF_UPLOADING, same, upload_started_at=timezone.now())
+
     def record_success(
         self,
         *,
@@ -464,7 +478,7 @@ class Backup(models.Model):
         """UPLOADING → REPORTED, claimed at once by whoever recorded it."""
         return self._move(
             _IF_UPLOADING,
-            {"upload_id": self.upload_id},
+            {"upload_id": self.upload_id, "upload_started_at": self.upload_started_at},
             checksum=checksum,
             size=size,
             reported_etags=list(etags),
@@ -485,13 +499,14 @@ class Backup(models.Model):
         return claimed
 
     def release(self) -> bool:
-        """Let others settle a reported backup."""
-        return self._move(_IF_REPORTED, claimed_until=None)
+        """Let others settle a reported backup, unless the claim is another's by now."""
+        return self._move(_IF_REPORTED, self._claimed, claimed_until=None)
 
     def take_back_report(self) -> bool:
         """REPORTED → UPLOADING: the store refused the parts, another report may be right."""
         return self._move(
             _IF_REPORTED,
+            self._claimed,
             checksum="",
             size=0,
             reported_at=None,
@@ -508,7 +523,8 @@ class Backup(models.Model):
 
     def complete_uploaded(self, proof: StoredObject) -> bool:
         """REPORTED → COMPLETED: ``proof`` is the whole object in the store."""
-        return self._complete(_IF_REPORTED, version_id=proof.version_id)
+        same = {"upload_id": self.upload_id}
+        return self._complete(_IF_REPORTED, same, version_id=proof.version_id)
 
     def complete_proven(
         self, proof: StoredObject, *, checksum: str = "", recovered: bool = False
@@ -534,11 +550,12 @@ class Backup(models.Model):
 
     def fail(self) -> bool:
         """PENDING or UPLOADING → FAILED. The upload, if any, is still to be aborted."""
-        return self._fail(_IF_UNREPORTED, {"upload_id": self.upload_id})
+        seen = {"upload_id": self.upload_id, "upload_started_at": self.upload_started_at}
+        return self._fail(_IF_UNREPORTED, seen)
 
     def fail_reported(self) -> bool:
         """REPORTED → FAILED: the store holds neither the upload nor the object."""
-        return self._fail(_IF_REPORTED)
+        return self._fail(_IF_REPORTED, self._claimed)
 
     def forget_upload(self) -> bool:
         """Note that a failed backup's upload is gone from the store."""
@@ -547,12 +564,29 @@ class Backup(models.Model):
     def begin_deletion(self) -> bool:
         """COMPLETED or FAILED → DELETING, unless locked: from now on it is not whole."""
         return self._move(
-            _IF_ENDED_UNLOCKED, is_successful=False, deletion_started_at=timezone.now()
+            _IF_ENDED_UNLOCKED,
+            {"is_successful": self.is_successful},
+            is_successful=False,
+            deletion_started_at=timezone.now(),
+        )
+
+    def cancel_deletion(self) -> bool:
+        """DELETING → COMPLETED, by whoever has just begun the deletion of a whole backup."""
+        return self._move(
+            _IF_DELETING,
+            {"deletion_started_at": self.deletion_started_at},
+            is_successful=True,
+            deletion_started_at=None,
         )
 
     def set_locked(self, *, locked: bool) -> bool:
         """Lock or unlock; a failed backup has nothing to lock."""
         return self._move(_IF_LOCKABLE if locked else _IF_LOCKED, is_locked=locked)
+
+    @property
+    def _claimed(self) -> dict[str, Any]:
+        """The upload and the claim that whoever settles this backup has in hand."""
+        return {"upload_id": self.upload_id, "claimed_until": self.claimed_until}
 
     def _complete(
         self, guard: Guard, same: dict[str, Any] | None = None, /, **changes: Any

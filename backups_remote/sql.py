@@ -44,7 +44,7 @@ def update_if(
     sql = (
         f"UPDATE {columns['']} SET {', '.join(f'{columns[name]} = %s' for name in changes)} "  # noqa: S608 - names of the model's own
         f"WHERE {columns['pk']} = %s AND {guard_sql}"
-        f"{''.join(f' AND {columns[name]} = %s' for name in same)}"
+        f"{''.join(f' AND {columns[name]} ' + _equals(value) for name, value in same.items())}"
     )
 
     def prepared(fields: dict[str, Any]) -> list[Any]:
@@ -53,14 +53,21 @@ def update_if(
             for name, value in fields.items()
         ]
 
-    params = [*prepared(changes), instance.pk, *guard_params, *prepared(same)]
+    known = {name: value for name, value in same.items() if value is not None}
+    params = [*prepared(changes), instance.pk, *guard_params, *prepared(known)]
     with connection.cursor() as cursor:
         cursor.execute(sql, params)
         return bool(cursor.rowcount)
 
 
+def _equals(value: object) -> str:
+    return "IS NULL" if value is None else "= %s"
+
+
 class Lookup(Generic[M]):
     """A look-up of one row, compiled once a database; only the values change.
+
+    It asks the database that is written to: a replica may not have yet what a daemon is told.
 
     ``build`` makes its queryset from any values of the right types. It must filter by ``fields``
     in their order, and by nothing else that has a value.
@@ -76,7 +83,7 @@ class Lookup(Generic[M]):
 
     def first(self, *values: Any) -> M | None:
         """The row whose fields have these values, or None."""
-        alias = router.db_for_read(self._model)
+        alias = router.db_for_write(self._model)
         connection = connections[alias]
         if alias not in self._kept:
             self._kept[alias] = _statement(self._build(*values), alias)

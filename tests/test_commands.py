@@ -2,6 +2,8 @@
 
 import datetime as dt
 import os
+import time
+import uuid
 from io import StringIO
 
 import pytest
@@ -239,3 +241,37 @@ def test_elsewhere_there_is_no_progress_line(server, disk):
     err = StringIO()
     call_command("expire_stale_uploads", older_than="0s", stdout=StringIO(), stderr=err)
     assert err.getvalue() == ""
+
+
+def test_parts_of_other_lengths_are_not_taken_for_a_whole_upload(backup, open_uploads):
+    """They add up, and the store would refuse them for ever."""
+    ticket = lifecycle.request_upload(backup, 12 * MIB)
+    for url, size in zip(ticket.urls, [2 * MIB, 5 * MIB, 5 * MIB], strict=True):
+        assert requests.put(url, data=bytes(size), timeout=30).ok
+    assert "1 failed" in run("expire_stale_uploads", older_than="0s")
+    assert open_uploads() == []
+
+
+def test_a_whole_upload_that_the_store_refuses_is_given_up(backup, open_uploads):
+    """Its plan is older than the store's rules: no part but the last may be this small."""
+    lifecycle.request_upload(backup, 3000)
+    Backup.objects.update(part_size=1000)
+    backup.refresh_from_db()
+    ticket = lifecycle.request_upload(backup, 3000)
+    for url in ticket.urls:
+        assert requests.put(url, data=bytes(1000), timeout=30).ok
+    assert "1 failed" in run("expire_stale_uploads", older_than="0s")
+    backup.refresh_from_db()
+    assert backup.state is Backup.State.FAILED
+    assert open_uploads() == []
+
+
+def test_an_orphan_whose_parts_still_arrive_is_spared(db, disk, s3, store, location):
+    """Another panel's, perhaps; the age of an upload alone does not tell."""
+    key = f"{location}/{uuid.uuid4()}/{uuid.uuid4()}.tar.gz"
+    upload = s3.create_multipart_upload(Bucket=store.bucket, Key=key)["UploadId"]
+    time.sleep(2)
+    s3.upload_part(Bucket=store.bucket, Key=key, UploadId=upload, PartNumber=1, Body=b"x")
+    assert "0 expired" in run("expire_stale_uploads", older_than="1s", disk="s3")
+    time.sleep(2)
+    assert "1 orphan aborted" in run("expire_stale_uploads", older_than="1s", disk="s3")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from django.db import transaction
+from django.db import router, transaction
 
 from backups_remote import signals
 
@@ -27,5 +27,7 @@ def announce_restore(backup: Backup, *, successful: bool) -> None:
 
 def _send(signal: Signal, backup: Backup, **details: object) -> None:
     transaction.on_commit(
-        partial(signal.send_robust, sender=type(backup), backup=backup, **details), robust=True
+        partial(signal.send_robust, sender=type(backup), backup=backup, **details),
+        using=router.db_for_write(type(backup), instance=backup),
+        robust=True,
     )

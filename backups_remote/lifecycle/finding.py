@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING
 from uuid import UUID
 
+from django.db import router
 from django.db.models import F
 
 from backups_remote.exceptions import BackupNotFound
@@ -86,7 +87,7 @@ def look_again(backup: Backup) -> None:
 
     """
     try:
-        backup.refresh_from_db()
+        backup.refresh_from_db(using=router.db_for_write(Backup, instance=backup))
     except Backup.DoesNotExist:
         raise BackupNotFound from None
 

@@ -182,7 +182,7 @@ def _join(backup: Backup, report: Report, backend: StorageBackend) -> bool:
 def _revive(backup: Backup, report: Report, backend: StorageBackend) -> bool:
     """A failed upload is a success only if the whole object is there."""
     if report.size == backup.upload_size:
-        proof = prove(backup, backend)
+        proof = prove(backup, backend, part_etags=[part.etag for part in report.parts])
         if proof is not None and backup.complete_proven(proof, checksum=report.checksum):
             announce_end(backup)
             return True

@@ -5,8 +5,11 @@ from __future__ import annotations
 import datetime as dt
 from typing import TYPE_CHECKING, Final
 
+from django.db import router
+
 from backups_remote.exceptions import RestoreRefused
 from backups_remote.lifecycle.announcing import announce_restore
+from backups_remote.lifecycle.finding import look_again
 from backups_remote.models import Backup, Server
 from backups_remote.storage import get_backend
 
@@ -25,13 +28,23 @@ def start_restore(backup: Backup, *, lifespan: dt.timedelta = LINK_LIFESPAN) -> 
     files before it fetches. If the daemon then refuses, call ``cancel_restore``.
 
     Raises:
-        RestoreRefused: the backup is not whole, or its server is busy with something else.
+        RestoreRefused: the backup is not whole or out of the node's reach, or its server is busy
+            with something else.
+        BackupNotFound: it was deleted meanwhile.
         StorageUnavailable: the store could not be asked.
 
     """
     link = download_link(backup, lifespan=lifespan)
     if not Server.begin_restoring(backup.server_id):
         raise RestoreRefused("The server is busy with something else.")
+    try:
+        # From now on nobody begins to delete it. Who was faster than the line above shows here.
+        look_again(backup)
+        _refuse_unless_whole(backup)
+        _refuse_unless_reachable(backup)
+    except BaseException:
+        cancel_restore(backup)
+        raise
     return link
 
 
@@ -54,8 +67,7 @@ def download_link(backup: Backup, *, lifespan: dt.timedelta = LINK_LIFESPAN) -> 
         StorageUnavailable: the store could not be asked.
 
     """
-    if backup.state is not Backup.State.COMPLETED:
-        raise RestoreRefused("Only a completed backup can be restored.")
+    _refuse_unless_whole(backup)
     backend = get_backend(backup.disk)
     if not backend.presigned_uploads:
         return None
@@ -68,8 +80,22 @@ def download_link(backup: Backup, *, lifespan: dt.timedelta = LINK_LIFESPAN) -> 
     )
 
 
+def _refuse_unless_whole(backup: Backup) -> None:
+    if backup.state is not Backup.State.COMPLETED:
+        raise RestoreRefused("Only a completed backup can be restored.")
+
+
+def _refuse_unless_reachable(backup: Backup) -> None:
+    """What lies on a node's own disk is out of reach of any other node."""
+    if get_backend(backup.disk).presigned_uploads:
+        return
+    here = Server.objects.using(router.db_for_write(Server))
+    if not here.filter(pk=backup.server_id, node=backup.node_id).exists():
+        raise RestoreRefused("The archive is on the disk of a node that the server has left.")
+
+
 def _refuse_unless_sound(backup: Backup, backend: StorageBackend) -> None:
-    found = backend.stat(backup.object_key)
+    found = backend.stat(backup.object_key, version_id=backup.version_id)
     if found is None:
         raise RestoreRefused("The archive is not in the store.")
     if found.size != backup.size:
@@ -78,3 +104,5 @@ def _refuse_unless_sound(backup: Backup, backend: StorageBackend) -> None:
         raise RestoreRefused("The object in the store is not this backup's.")
     if found.content_type not in _ARCHIVES:
         raise RestoreRefused(f"The archive's content type is {found.content_type!r}.")
+    if not found.is_readable:
+        raise RestoreRefused("The archive is in an archive class: have the store thaw it first.")

@@ -28,8 +28,9 @@ if TYPE_CHECKING:
     from backups_remote.storage import StorageBackend
     from backups_remote.types import StoredObject, StoredPart
 
-#: How long whoever settles a backup has it to itself: longer than the store may take for it.
-CLAIM: Final = dt.timedelta(seconds=150)
+#: How long whoever settles a backup has it to itself. A store may take far longer than a time-out
+#: says: the clock of that one starts again with every byte, and stores send blanks meanwhile.
+CLAIM: Final = dt.timedelta(minutes=10)
 
 
 def claim_end() -> dt.datetime:

@@ -12,14 +12,20 @@ import logging
 from array import array
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar
 
-from django.db import DatabaseError
+from django.db import DatabaseError, router
 from django.utils import timezone
 
 from backups_remote.conf import app_settings
-from backups_remote.exceptions import BackupsRemoteError, StorageError, UploadNotFound
+from backups_remote.exceptions import (
+    BackupsRemoteError,
+    StorageError,
+    UploadNotFound,
+    UploadRejected,
+)
 from backups_remote.lifecycle.announcing import announce_end
 from backups_remote.lifecycle.keeping import erase
 from backups_remote.lifecycle.settling import (
@@ -30,7 +36,7 @@ from backups_remote.lifecycle.settling import (
     prove,
     put_together,
 )
-from backups_remote.models import Backup, BackupQuerySet
+from backups_remote.models import RESTORING, Backup, BackupQuerySet
 from backups_remote.storage import ceil_div, configured_disks, get_backend
 from backups_remote.types import OpenUpload, StoredObject, StoredPart, SweepAction, SweepOutcome
 
@@ -90,7 +96,7 @@ def count_stale(*, older_than: dt.timedelta | None = None, disk: str | None = No
 def expire(backups: BackupQuerySet, *, recover: bool | None = None) -> Iterator[SweepOutcome]:
     """Bring these backups to their end now, however young they are."""
     yield from _RowSweep(
-        backups.order_by(),
+        backups.using(router.db_for_write(Backup)).order_by(),
         _Limits(dt.timedelta(0)),
         dry_run=False,
         recover=app_settings.recover_uploads if recover is None else recover,
@@ -99,7 +105,9 @@ def expire(backups: BackupQuerySet, *, recover: bool | None = None) -> Iterator[
 
 
 def _on(disk: str | None) -> BackupQuerySet:
-    return Backup.objects.all() if disk is None else Backup.objects.filter(disk=disk)
+    # Not a replica's: what it does not know yet would be an orphan.
+    backups = Backup.objects.using(router.db_for_write(Backup))
+    return backups if disk is None else backups.filter(disk=disk)
 
 
 class _Limits:
@@ -128,19 +136,17 @@ class _Finding:
     """What the store holds of a silent backup."""
 
     parts: Sequence[StoredPart] = ()
+    #: When the newest part arrived, be it one of these or a vain try.
+    newest: dt.datetime | None = None
     proof: StoredObject | None = None
 
     def is_whole_upload(self, backup: Backup) -> bool:
         if not backup.upload_size or not backup.part_size:
             return False
-        expected = ceil_div(backup.upload_size, backup.part_size)
-        return [part.number for part in self.parts] == list(range(1, expected + 1)) and sum(
-            part.size for part in self.parts
-        ) == backup.upload_size
-
-    @property
-    def newest(self) -> dt.datetime | None:
-        return max((part.uploaded_at for part in self.parts), default=None)
+        count = ceil_div(backup.upload_size, backup.part_size)
+        last = backup.upload_size - (count - 1) * backup.part_size
+        planned = [(n, backup.part_size if n < count else last) for n in range(1, count + 1)]
+        return [(part.number, part.size) for part in self.parts] == planned
 
 
 class _RowSweep:
@@ -179,7 +185,8 @@ class _RowSweep:
             yield taken, lambda batch: self._settle(batch, by_force=True)
         yield self.backups.silent_since(now - self.limits.shortest), self._end_silent
         yield self.backups.left_behind().filter(completed_at__lte=now), self._abort_left_behind
-        yield self.backups.deleting().filter(deletion_started_at__lte=now), self._finish_deletion
+        deleting = self.backups.deleting().filter(deletion_started_at__lte=now)
+        yield deleting.exclude(server__status=RESTORING), self._finish_deletion
 
     def _in_batches(self, backups: BackupQuerySet, work: Work) -> Iterator[SweepOutcome]:
         """Every row once, as it is when its batch's turn comes.
@@ -199,9 +206,12 @@ class _RowSweep:
         if self.dry_run:
             yield from (_outcome(SweepAction.COMPLETED, backup, "reported") for backup in batch)
             return
-        claimed = [b for b in batch if b.claim(claim_end(), by_force=by_force)]
-        for backup, result in self._at_store(claimed, _put_together):
-            yield from _carefully(backup, self._conclude(backup, result, may_fail=not by_force))
+        # Claimed no sooner than the store is asked: a claim lasts for one call, not for a batch.
+        for start in range(0, len(batch), self.workers):
+            slice_ = batch[start : start + self.workers]
+            claimed = [b for b in slice_ if b.claim(claim_end(), by_force=by_force)]
+            for backup, result in self._at_store(claimed, _put_together):
+                yield from _carefully(backup, self._conclude(backup, result, may_fail=not by_force))
 
     def _conclude(
         self, backup: Backup, result: StoredObject | Exception, *, may_fail: bool
@@ -213,7 +223,8 @@ class _RowSweep:
             if conclude(backup, result):
                 yield _outcome(action, backup, why)
             return
-        stale = self.limits.is_past(backup.silent_from, self.limits.of(backup.upload_size))
+        heard = backup.reported_at or backup.silent_from
+        stale = self.limits.is_past(heard, self.limits.of(backup.upload_size))
         if isinstance(result, UploadNotFound) and stale and may_fail:
             if backup.fail_reported():
                 announce_end(backup)
@@ -290,7 +301,16 @@ class _RowSweep:
             yield from (_outcome(SweepAction.RECOVERED, backup, why) for backup in batch)
             return
         for backup, result in self._at_store(batch, _put_together):
-            yield from _carefully(backup, self._conclude(backup, result, may_fail=False))
+            if isinstance(result, UploadRejected):
+                steps = self._give_up(backup)
+            else:
+                steps = self._conclude(backup, result, may_fail=False)
+            yield from _carefully(backup, steps)
+
+    def _give_up(self, backup: Backup) -> Iterator[SweepOutcome]:
+        """It looked whole, and the store will never have it so: there is nothing to save."""
+        if backup.take_back_report() and self._fail(backup):
+            yield from self._abort_failed([backup])
 
     def _fail(self, backup: Backup) -> bool:
         if self.dry_run:
@@ -308,8 +328,17 @@ class _RowSweep:
     # Failed backups and deletions that could not be cleaned up before
 
     def _abort_left_behind(self, batch: list[Backup]) -> Iterator[SweepOutcome]:
+        to_abort: list[Backup] = []
+        for backup, result in self._at_store(batch, prove):
+            if isinstance(result, Exception):
+                yield _fault(backup, result)
+            elif result is None:
+                to_abort.append(backup)
+            else:
+                # A store that took its time: the object appeared after all.
+                yield from _carefully(backup, self._complete_proven(backup, result))
         why = "failed before, its upload was still there"
-        yield from self._abort(batch, SweepAction.UPLOAD_ABORTED, why)
+        yield from self._abort(to_abort, SweepAction.UPLOAD_ABORTED, why)
 
     def _abort(self, batch: list[Backup], action: SweepAction, why: str) -> Iterator[SweepOutcome]:
         if self.dry_run:
@@ -355,41 +384,56 @@ def _sweep_orphans(
 ) -> Iterator[SweepOutcome]:
     """Abort the uploads under our keys that no row owns."""
     try:
-        backend = get_backend(disk)
-        if not backend.presigned_uploads or not (asked or _is_used(disk)):
+        # An alias that no backup uses may be anything: it is not even built.
+        if not (asked or _is_used(disk)):
             return
-        ours = (
-            upload
-            for upload in backend.open_uploads()
-            if backend.parse_key(upload.key) is not None
-            and limits.is_past(upload.started_at, limits.shortest)
-        )
+        backend = get_backend(disk)
+        if not backend.presigned_uploads:
+            return
+        end = partial(_end_orphan, backend=backend, limits=limits, dry_run=dry_run)
+        ours = _old_uploads_of_ours(backend, limits)
         while batch := list(islice(ours, _BATCH)):
-            orphans = _without_owner(batch, backend)
-            if dry_run:
-                yield from (SweepOutcome(SweepAction.ORPHAN_ABORTED, o.key, disk) for o in orphans)
-                continue
-            aborted = _in_parallel(
-                orphans, lambda o: backend.abort_upload(o.key, o.upload_id), workers
-            )
-            for orphan, result in aborted:
+            for orphan, result in _in_parallel(_without_owner(batch, backend), end, workers):
                 if isinstance(result, Exception):
                     yield SweepOutcome(SweepAction.ERROR, orphan.key, disk, _why(result))
-                else:
+                elif result:
                     yield SweepOutcome(SweepAction.ORPHAN_ABORTED, orphan.key, disk)
     except (BackupsRemoteError, DatabaseError) as error:
         yield SweepOutcome(SweepAction.ERROR, disk, disk, _why(error))
 
 
+def _old_uploads_of_ours(backend: StorageBackend, limits: _Limits) -> Iterator[OpenUpload]:
+    for upload in backend.open_uploads():
+        is_old = limits.is_past(upload.started_at, limits.shortest)
+        if is_old and backend.parse_key(upload.key) is not None:
+            yield upload
+
+
 def _is_used(disk: str) -> bool:
-    return disk == app_settings.default_disk or Backup.objects.filter(disk=disk).exists()
+    return disk == app_settings.default_disk or _on(disk).exists()
+
+
+def _end_orphan(
+    orphan: OpenUpload, *, backend: StorageBackend, limits: _Limits, dry_run: bool
+) -> bool:
+    """Abort an upload, unless its parts still arrive: it may be another panel's after all."""
+    try:
+        parts = backend.list_parts(orphan.key, orphan.upload_id)
+    except UploadNotFound:
+        parts = []
+    if not all(limits.is_past(part.uploaded_at, limits.shortest) for part in parts):
+        return False
+    if not dry_run:
+        backend.abort_upload(orphan.key, orphan.upload_id)
+    return True
 
 
 def _without_owner(uploads: list[OpenUpload], backend: StorageBackend) -> list[OpenUpload]:
     keys = (backend.parse_key(upload.key) for upload in uploads)
     ids = {key.backup for key in keys if key is not None}
     owned = set(
-        Backup.objects.filter(uuid__in=ids)
+        _on(None)
+        .filter(uuid__in=ids)
         .exclude(upload_id="")
         .values_list("upload_id", flat=True)
         .order_by()
@@ -401,11 +445,12 @@ def _examine(backup: Backup, backend: StorageBackend) -> _Finding:
     if not backend.presigned_uploads or not backup.upload_id:
         return _Finding()
     try:
-        parts = backend.list_parts(backup.object_key, backup.upload_id)
+        listed = backend.list_parts(backup.object_key, backup.upload_id)
     except UploadNotFound:
-        parts = []
-    parts = pick_parts(backup, parts)
-    return _Finding(parts=parts) if parts else _Finding(proof=prove(backup, backend))
+        listed = []
+    if not listed:
+        return _Finding(proof=prove(backup, backend))
+    return _Finding(pick_parts(backup, listed), newest=max(part.uploaded_at for part in listed))
 
 
 def _put_together(backup: Backup, backend: StorageBackend) -> StoredObject:
@@ -462,4 +507,7 @@ def _why(error: object) -> str:
 
 
 def _aware(moment: dt.datetime) -> dt.datetime:
-    return timezone.make_aware(moment) if timezone.is_naive(moment) else moment
+    # Without USE_TZ, rows speak the default time zone's time, whichever one is active.
+    if timezone.is_naive(moment):
+        return timezone.make_aware(moment, timezone.get_default_timezone())
+    return moment

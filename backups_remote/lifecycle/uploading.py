@@ -53,11 +53,13 @@ def request_upload(backup: Backup, size: int) -> UploadTicket:
         if backup.upload_id and backup.upload_size == size and backup.part_size:
             # The part size that it was started with: the setting may have changed since.
             plan = PartPlan(size, backup.part_size, ceil_div(size, backup.part_size))
-            return _ticket(backup, backend, plan)
-        plan = plan_parts(
-            size, max_part_size=app_settings.max_part_size, max_parts=app_settings.max_parts
-        )
-        if _begin(backup, backend, plan):
+            won = backup.touch_upload()
+        else:
+            plan = plan_parts(
+                size, max_part_size=app_settings.max_part_size, max_parts=app_settings.max_parts
+            )
+            won = _begin(backup, backend, plan)
+        if won:
             return _ticket(backup, backend, plan)
         look_again(backup)
     raise TryAgain

@@ -180,7 +180,12 @@ class Migration(migrations.Migration):
                 ),
                 (
                     "upload_started_at",
-                    models.DateTimeField(blank=True, null=True, verbose_name="upload started"),
+                    models.DateTimeField(
+                        blank=True,
+                        help_text="When URLs were issued last.",
+                        null=True,
+                        verbose_name="upload started",
+                    ),
                 ),
                 (
                     "object_key",
