@@ -43,9 +43,10 @@ def without_code(text, *, keep=False):
 
 
 def rows(heading):
-    """The cells of a section's table."""
-    lines = [line for line in section(heading).splitlines() if line.startswith("| ")]
-    return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines[2:]]
+    """The cells of a section's first table."""
+    table = re.search(r"^\| .*\n(\| .*\n)+", section(heading), re.MULTILINE)
+    lines = table[0].splitlines()[2:]
+    return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines]
 
 
 def named(cell):
@@ -60,6 +61,20 @@ def snippets(language):
         blocks = re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
         found += [pytest.param(code, id=f"{page.name}-{n}") for n, code in enumerate(blocks)]
     return found
+
+
+def test_the_readme_goes_from_the_first_look_to_the_last_detail():
+    opening, *parts = re.split(r"^## ", without_code(README, keep=True), flags=re.MULTILINE)
+    shown = [opening.index(sign) for sign in ("A reusable Django app", "make demo", "![")]
+    assert shown == sorted(shown)
+    assert [part.partition("\n")[0] for part in parts] == [
+        "Add it to a project",
+        "Settings",
+        "Reference",
+        "Speed",
+        "Reliability",
+        "Working on it",
+    ]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -88,10 +103,10 @@ def test_every_setting_is_in_the_table_with_its_default():
 
 
 def test_the_sites_environment_is_in_the_table():
-    table = {name for variables, _ in rows("## panel_site") for name in named(variables)}
+    table = {name for variables, _ in rows("### panel_site") for name in named(variables)}
     source = (ROOT / "panel_site/settings.py").read_text(encoding="utf-8")
-    read = set(re.findall(r'environ\.get\(\s*"(\w+)"|environ\[\s*"(\w+)"', source))
-    assert table == {first or second for first, second in read} | {"DATABASE_URL"}
+    read = set(re.findall(r'environ(?:\.get\(|\[)\s*"(\w+)"', source))
+    assert table == read
 
 
 def test_every_check_is_in_the_table():
@@ -166,7 +181,7 @@ def test_yaml_snippets_are_yaml(code):
 def test_every_verb_is_in_the_table_with_its_arguments():
     inner = {"find_backup_made_by", "find_backup_restorable_on", "request_upload"}
     documented = set()
-    for cell, _ in rows("## Use it"):
+    for cell, _ in rows("### Python API"):
         for shown in named(cell):
             name, _, arguments = shown.rstrip(")").partition("(")
             documented.add(name)
@@ -181,7 +196,7 @@ def test_every_verb_is_in_the_table_with_its_arguments():
 def test_every_signal_is_named():
     for name, value in vars(signals).items():
         if isinstance(value, signals.Signal):
-            assert f"`{name}`" in README or name in section("## Use it")
+            assert name in section("### Python API")
 
 
 def test_every_state_is_drawn():
@@ -206,14 +221,16 @@ def test_the_changelog_knows_this_version():
     assert f"-{project['version']}-" in README
 
 
-def test_the_numbers_of_the_notes_are_the_codes():
+def test_the_numbers_of_the_readme_are_the_codes():
+    from backups_remote.admin.searching import READ_FOR_NAMES
     from backups_remote.lifecycle.settling import CLAIM
     from backups_remote.storage.s3 import COMPLETE_TIMEOUT
     from backups_remote.views import LARGEST_BODY
 
-    notes = section("## Operating notes")
+    notes = section("### Operating notes")
     assert f"up to {COMPLETE_TIMEOUT} seconds" in notes
-    assert f"for {CLAIM.seconds}." in notes
+    assert f"for {CLAIM.seconds // 60} minutes." in notes
     timeout = int(re.search(r"--timeout (\d+)", notes)[1])
-    assert timeout > CLAIM.seconds > COMPLETE_TIMEOUT
+    assert CLAIM.seconds > timeout > COMPLETE_TIMEOUT
+    assert f"newest {READ_FOR_NAMES:,} only" in section("### Admin")
     assert f"{LARGEST_BODY // 1024**2} MiB" in section("### Endpoints")

@@ -7,7 +7,6 @@ import re
 import shlex
 import shutil
 import subprocess
-import sys
 import venv
 import zipfile
 from pathlib import Path
@@ -28,31 +27,51 @@ pytestmark = pytest.mark.once
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory):
-    """The wheel, built from a copy: a build leaves things in its source tree."""
+def new_python(tmp_path_factory):
+    """The interpreter of a new environment: what is installed here, but without the app.
+
+    A directory in a .pth file is not searched for .pth files: the editable install stays unseen.
+    """
+    directory = tmp_path_factory.mktemp("environment")
+    venv.create(directory, symlinks=True)
+    dependencies = tmp_path_factory.mktemp("dependencies")
+    for path in Path(django.__file__).parents[1].iterdir():
+        if "backups_remote" not in path.name:
+            (dependencies / path.name).symlink_to(path)
+    (site,) = directory.glob("lib/python*/site-packages")
+    (site / "dependencies.pth").write_text(str(dependencies))
+    return directory / "bin/python"
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory):
+    """A copy of the repository: a build leaves things in its source tree."""
     source = tmp_path_factory.mktemp("source")
     leave = shutil.ignore_patterns("__pycache__", "*.egg-info")
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)
     for name in ("backups_remote", "panel_site", "tests"):
         shutil.copytree(ROOT / name, source / name, ignore=leave)
-    run(sys.executable, "-m", "build", "--wheel", cwd=source)
+    return source
+
+
+@pytest.fixture(scope="module")
+def wheel(new_python, source):
+    """The wheel, built as the README says, with the setuptools that is here already."""
+    program, *arguments = installing()[0]
+    assert program == "python"
+    run(new_python, *arguments, "--no-build-isolation", cwd=source)
     (built,) = (source / "dist").iterdir()
     return built
 
 
 @pytest.fixture(scope="module")
-def python(wheel, tmp_path_factory):
-    """The interpreter of a new environment that holds the wheel and the dependencies."""
-    directory = tmp_path_factory.mktemp("environment")
-    venv.create(directory, symlinks=True)
-    new = directory / "bin/python"
-    pip = (sys.executable, "-m", "pip", "--python", new, "--disable-pip-version-check")
-    run(*pip, "install", "--quiet", "--no-deps", "--no-index", wheel)
-    # A directory in a .pth file is not searched for .pth files: the editable install stays unseen.
-    (site,) = directory.glob("lib/python*/site-packages")
-    (site / "dependencies.pth").write_text(str(Path(django.__file__).parents[1]))
-    return new
+def python(new_python, source, wheel):
+    """The interpreter of the environment into which the wheel is installed as the README says."""
+    program, *arguments = installing()[1]
+    assert program == "python"
+    run(new_python, *arguments, cwd=source)
+    return new_python
 
 
 def run(*command, cwd=None, environment=None):
@@ -77,7 +96,8 @@ def clean_environment(**more):
         for name, value in os.environ.items()
         if not name.startswith(("AWS_", "BACKUPS_", "DATABASE_", "DJANGO_", "PYTHON"))
     }
-    return kept | more
+    # Whatever is not here already is missing: nothing is fetched.
+    return kept | {"PIP_DISABLE_PIP_VERSION_CHECK": "1", "PIP_NO_INDEX": "1"} | more
 
 
 def names_in(wheel):
@@ -90,6 +110,12 @@ def steps(language):
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     way = readme.partition("\n## Add it to a project\n")[2].partition("\n## ")[0]
     return re.findall(rf"^```{language}\n(.*?)^```$", way, re.MULTILINE | re.DOTALL)
+
+
+def installing():
+    """The words of the README's two lines that build and install the wheel."""
+    build, install = map(shlex.split, steps("sh")[0].splitlines())
+    return build, install
 
 
 def test_the_wheel_holds_the_app_and_nothing_else(wheel):
@@ -106,8 +132,7 @@ def test_the_wheel_holds_the_app_and_nothing_else(wheel):
 
 
 def test_the_readme_names_this_wheel(wheel):
-    install = shlex.split(steps("sh")[0].splitlines()[1])
-    assert install[-1] == f"dist/{wheel.name}"
+    assert installing()[1][-1] == f"dist/{wheel.name}"
 
 
 @pytest.fixture(scope="module")
@@ -118,9 +143,11 @@ def project(python, store, tmp_path_factory):
         BACKUPS_ACCESS_KEY=store.access_key, BACKUPS_SECRET_KEY=store.secret_key
     )
     run(python, "-m", "django", "startproject", "mine", directory)
-    settings, urls = steps("python")
+    settings, storages, urls = steps("python")
     assert f'"bucket_name": "{store.bucket}"' in settings
-    for name, code in (("settings", settings), ("urls", urls)):
+    # A new project is one without STORAGES.
+    assert "STORAGES" not in (directory / "mine/settings.py").read_text()
+    for name, code in (("settings", storages), ("settings", settings), ("urls", urls)):
         with (directory / f"mine/{name}.py").open("a") as file:
             file.write("\n" + code.replace("https://s3.example.com", store.endpoint))
 
@@ -183,7 +210,7 @@ def test_a_new_project_makes_a_whole_backup(project, panel):
 
     (cron,) = steps("cron")
     arguments = shlex.split(cron.partition("manage.py ")[2])
-    assert project.manage(*arguments) == "0 expired, 0 failed.\n"
+    assert project.manage(*arguments) == "0 expired, 0 errors.\n"
 
 
 START = """
