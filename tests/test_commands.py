@@ -10,8 +10,11 @@ import pytest
 import requests
 from django.core.management import CommandError, call_command
 from django.utils import timezone
+from rest_framework.exceptions import AuthenticationFailed
+from rest_framework.test import APIRequestFactory
 
 from backups_remote import lifecycle
+from backups_remote.authentication import NodeAuthentication
 from backups_remote.management.commands.expire_stale_uploads import duration
 from backups_remote.models import Backup, Node
 from tests.factories import BackupFactory
@@ -46,6 +49,61 @@ def test_create_node_names_the_bad_argument_and_creates_nothing(args, field):
     with pytest.raises(CommandError, match=f"{field}:"):
         run("create_node", *args)
     assert Node.objects.count() == 1
+
+
+def test_create_node_with_rotate_replaces_the_token():
+    others = Node.objects.create(name="ams-1").bearer_token
+    old = Node.objects.create(name="fra-1", url="https://fra-1.example.com")
+
+    printed = run("create_node", "fra-1", "--rotate", "--remote", "https://panel.example.com/")
+
+    new = Node.objects.get(name="fra-1")
+    assert (new.pk, new.uuid, new.url) == (old.pk, old.uuid, old.url)
+    assert printed == (
+        "# The daemon's config.yml; the token is not shown again.\n"
+        f"uuid: {new.uuid}\n"
+        f"token_id: {new.token_id}\n"
+        f"token: {new.token}\n"
+        "remote: https://panel.example.com\n"
+    )
+    assert caller(new.bearer_token) == new
+    assert caller(others).name == "ams-1"
+    for dead in (old.bearer_token, f"{new.token_id}.{old.token}", f"{old.token_id}.{new.token}"):
+        with pytest.raises(AuthenticationFailed):
+            caller(dead)
+
+
+def caller(bearer):
+    """Which node authentication takes the bearer of this token for."""
+    request = APIRequestFactory().get("/", headers={"Authorization": f"Bearer {bearer}"})
+    return NodeAuthentication().authenticate(request)[1]
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (["fra-1"], "^name: .*already exists.*\nTo give it a new token, use --rotate.$"),
+        (["fra-2", "--rotate"], "^name: There is no node 'fra-2'.$"),
+        (["", "--rotate"], "^name: There is no node ''.$"),
+        (["fra-1", "--rotate", "--url", "https://x.example"], "^--url: not with --rotate"),
+        (["fra-1", "--rotate", "--url", ""], "^--url: not with --rotate"),
+        (["fra-2", "--rotate", "--url", "https://x.example"], "^--url: not with --rotate"),
+    ],
+)
+def test_create_node_says_what_rotate_is_for_and_changes_nothing(args, said):
+    Node.objects.create(name="fra-1", url="https://fra-1.example.com")
+    before = list(Node.objects.values())
+
+    with pytest.raises(CommandError, match=said):
+        run("create_node", *args)
+
+    assert list(Node.objects.values()) == before
+
+
+def test_create_node_mentions_rotate_for_a_taken_name_only():
+    with pytest.raises(CommandError) as refused:
+        run("create_node", "x" * 192)
+    assert "--rotate" not in str(refused.value)
 
 
 # expire_stale_uploads
