@@ -4,15 +4,17 @@ import datetime as dt
 import logging
 import os
 import re
+import shlex
 import uuid
 from html import unescape
+from io import StringIO
 
 import pytest
 import requests
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Permission, User
+from django.core.management import call_command
 from django.db import connection
-from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import resolve, reverse
 from django.utils import timezone
@@ -788,6 +790,21 @@ def test_no_way_around_the_lifecycle(admin_client, rf):
     assert Backup.objects.get() == backup
 
 
+@pytest.mark.parametrize("verb", [acting.lock, acting.unlock])
+@pytest.mark.parametrize("state", [State.COMPLETED, State.DELETING])
+def test_lock_of_what_goes_meanwhile(verb, state):
+    gone, other = (
+        backup_in(state, name="Nightly"),
+        backup_in(State.COMPLETED, is_locked=verb is acting.unlock),
+    )
+    Backup.objects.filter(pk=gone.pk).delete()
+
+    tally = verb([gone, other])
+
+    assert list(tally.complaints()) == ["Not done: Nightly. It was deleted meanwhile."]
+    assert tally.done == [other]
+
+
 def test_too_many_at_once_are_refused(act, monkeypatch):
     monkeypatch.setattr(acting, "AT_ONCE", 2)
     backups = [backup_in(State.COMPLETED) for _ in range(3)]
@@ -819,12 +836,32 @@ def test_no_transaction_is_around_store_calls(url):
 # Nodes and servers
 
 
-def test_tokens_are_on_no_page(admin_client, node):
+def test_tokens_are_nowhere_in_the_admin(admin_client, caplog):
+    caplog.set_level(logging.DEBUG)
+    add = reverse("admin:backups_remote_node_add")
+    answers = [
+        admin_client.get(add),
+        admin_client.post(add, {"name": "born", "url": "nonsense nonsense"}),
+        admin_client.post(add, {"name": "born", "url": "n.example"}),
+    ]
+    node = Node.objects.get()
     token, bearer = node.token, node.bearer_token
+    server = ServerFactory(node=node)
+    backup = backup_in(State.COMPLETED, server=server)
     change = reverse("admin:backups_remote_node_change", args=[node.pk])
-    answer = admin_client.post(change, {"name": "renamed", "url": "https://n.example"}, follow=True)
-    pages = [
-        answer,
+    autocomplete = "?app_label=backups_remote&model_name=server&field_name=node&term="
+    answers += [
+        admin_client.get(reverse("admin:backups_remote_node_changelist")),
+        admin_client.post(change, {"name": "", "url": "https://n.example"}),
+        admin_client.post(
+            change,
+            {
+                "name": "renamed",
+                "url": "https://n.example",
+                "token_id": "guessed",
+                "encrypted_token": "guessed",
+            },
+        ),
         *(
             admin_client.get(url)
             for url in (
@@ -832,18 +869,24 @@ def test_tokens_are_on_no_page(admin_client, node):
                 change,
                 reverse("admin:backups_remote_node_history", args=[node.pk]),
                 reverse("admin:backups_remote_node_delete", args=[node.pk]),
+                reverse("admin:backups_remote_server_change", args=[server.pk]),
+                page_of(backup),
+                reverse("admin:autocomplete") + autocomplete,
                 reverse("admin:index"),
             )
         ),
+        admin_client.get(f"{change[: -len('change/')]}token/", follow=True),
     ]
 
-    for page in pages:
-        assert page.status_code == 200
-        for secret in (token, bearer, node.encrypted_token):
-            assert secret not in page.content.decode()
+    assert {answer.status_code for answer in answers} == {200, 302}
+    everywhere = [answer.content.decode() + answer.cookies.output() for answer in answers]
+    everywhere += [entry.get_change_message() for entry in LogEntry.objects.all()]
+    everywhere += [str(dict(admin_client.session)), caplog.text]
+    assert LogEntry.objects.count() == 2
+    for secret in (token, bearer, node.encrypted_token):
+        assert not [place for place in everywhere if secret in place]
     node.refresh_from_db()
     assert (node.name, node.bearer_token) == ("renamed", bearer)
-    assert not LogEntry.objects.filter(change_message__icontains=token).exists()
 
 
 @pytest.mark.parametrize(
@@ -862,56 +905,38 @@ def test_tokens_cannot_be_guessed_by_filtering(admin_client, node, model, lookup
     assert admin_client.get(url, {lookup: "g"}).status_code == 400
 
 
-def test_new_token_is_shown_once_and_kept_nowhere(admin_client, node, caplog):
-    caplog.set_level(logging.DEBUG)
-    url = reverse("admin:backups_remote_node_token", args=[node.pk])
-    change = reverse("admin:backups_remote_node_change", args=[node.pk])
-    old = node.bearer_token
-    assert url in admin_client.get(change).content.decode()
-
-    asked = admin_client.get(url)
-    node.refresh_from_db()
-    assert node.bearer_token == old
-    assert node.token not in asked.content.decode()
-
-    shown = admin_client.post(url)
-    node.refresh_from_db()
-    assert node.bearer_token != old
-    assert f"token_id: {node.token_id}\ntoken: {node.token}\n" in shown.content.decode()
-    assert "no-store" in shown["Cache-Control"]
-    assert node.token not in shown.cookies.output()
-    for page in (url, change, reverse("admin:backups_remote_node_history", args=[node.pk])):
-        assert node.token not in admin_client.get(page).content.decode()
-    assert LogEntry.objects.get().get_change_message() == "Token replaced."
-    assert node.token not in caplog.text
-    assert node.token not in str(dict(admin_client.session))
-
-
-def test_new_token_needs_the_permission_and_a_form_of_ours(node):
-    url = reverse("admin:backups_remote_node_token", args=[node.pk])
-    viewer = Client()
-    viewer.force_login(user_with("view_node"))
-    stranger = Client(enforce_csrf_checks=True)
-    stranger.force_login(User.objects.create_superuser("root"))
-
-    assert viewer.get(url).status_code == viewer.post(url).status_code == 403
-    assert stranger.post(url).status_code == 403
-    assert stranger.get(reverse("admin:backups_remote_node_token", args=[99])).status_code == 404
-    assert Node.objects.get().encrypted_token == node.encrypted_token
-
-
-def test_added_node_leads_to_its_token(admin_client):
+def test_added_node_is_told_how_to_get_its_token(admin_client):
     add = reverse("admin:backups_remote_node_add")
-    assert admin_client.get(add).status_code == 200
+    form = text(admin_client.get(add))
+    assert "Daemon URL" in form
+    assert "UUID" not in form  # it would be that of no node
 
     answer = admin_client.post(add, {"name": "fra-1", "url": "n.example"}, follow=True)
 
-    node = Node.objects.get()
-    assert node.url == "https://n.example"
-    assert answer.redirect_chain[-1][0] == (
-        reverse("admin:backups_remote_node_token", args=[node.pk])
-    )
-    assert node.token not in answer.content.decode()
+    assert Node.objects.get().url == "https://n.example"
+    assert "was added successfully" in said(answer)[0]
+    assert (
+        "What goes into the daemon's config.yml is printed, once, by "
+        "manage.py create_node --rotate fra-1"
+    ) in text(answer)
+
+
+@pytest.mark.parametrize("name", ["fra-1", "-fra", "--url=x", "it's <b>$(one)</b>", "Größe 1"])
+def test_command_on_the_page_gives_a_new_token(admin_client, name):
+    NodeFactory(name="another")
+    node = NodeFactory(name=name)
+
+    page = admin_client.get(reverse("admin:backups_remote_node_change", args=[node.pk]))
+
+    (command,) = re.findall(r'<code translate="no">(.*?)</code>', page.content.decode())
+    program, *words = shlex.split(unescape(command))
+    assert program == "manage.py"
+    printed = StringIO()
+    call_command(*words, stdout=printed)
+    old = node.bearer_token
+    node.refresh_from_db()
+    assert node.bearer_token != old
+    assert f"token: {node.token}\n" in printed.getvalue()
 
 
 def test_servers_are_listed_with_their_counts(admin_client, django_assert_num_queries):

@@ -11,7 +11,13 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
 from backups_remote import lifecycle
-from backups_remote.exceptions import BackupConflict, BackupsRemoteError, DiskNotConfigured
+from backups_remote.exceptions import (
+    BackupConflict,
+    BackupNotFound,
+    BackupsRemoteError,
+    DiskNotConfigured,
+)
+from backups_remote.lifecycle.finding import look_again
 from backups_remote.models import Backup
 from backups_remote.storage import get_backend
 from backups_remote.types import SweepAction
@@ -137,6 +143,8 @@ def _each(backups: Sequence[Backup], verb: Callable[[Backup], None]) -> Tally:
 
 
 def _reason(backup: Backup, error: BackupsRemoteError) -> str:
+    if isinstance(error, BackupNotFound):
+        return _("It was deleted meanwhile.")
     if backup.state is Backup.State.DELETING:
         return _("%(error)s The deletion has begun; the next sweep goes on with it.") % {
             "error": error
@@ -151,12 +159,14 @@ def _out_of_time() -> str:
 def _lock(backup: Backup) -> None:
     if lifecycle.lock_backup(backup):
         return
-    backup.refresh_from_db()
+    look_again(backup)
     if backup.is_locked:
         raise BackupConflict(_("It is locked already."))
     raise BackupConflict(_("There is no archive to protect."))
 
 
 def _unlock(backup: Backup) -> None:
-    if not lifecycle.unlock_backup(backup):
-        raise BackupConflict(_("It is not locked."))
+    if lifecycle.unlock_backup(backup):
+        return
+    look_again(backup)
+    raise BackupConflict(_("It is not locked."))
