@@ -20,6 +20,8 @@ from backups_remote.exceptions import (
 from backups_remote.storage import s3 as s3_module
 from backups_remote.storage.s3 import S3Backend, translated_errors
 from backups_remote.types import ArchiveKey
+from tests.http import reached_by
+from tests.reliability.proxy import Fault, Proxy
 
 MIB = 1024**2
 HOUR = dt.timedelta(hours=1)
@@ -33,6 +35,16 @@ def backend(disk):
 @pytest.fixture
 def key(backend):
     return backend.object_key(uuid.uuid4(), uuid.uuid4())
+
+
+class Body:
+    """What botocore reads an answer's body from."""
+
+    def __init__(self, content=b""):
+        self.content = content
+
+    def stream(self, **_):
+        yield self.content
 
 
 def put_parts(backend, key, upload_id, *bodies):
@@ -99,6 +111,28 @@ def test_an_object_that_is_gone_counts_as_deleted(backend, key):
     backend.delete(key, version_id="")
 
 
+def test_a_proxys_own_404_does_not_say_that_an_object_is_gone(backend, key):
+    """A proxy that has lost its way to the store answers 404 to anything."""
+
+    def answer(request, **_):
+        body = Body(b"default backend - 404")
+        return AWSResponse(request.url, 404, {"Content-Type": "text/plain"}, body)
+
+    backend._client.meta.events.register("before-send.s3.DeleteObject", answer)
+    for version_id in ("", "v1"):
+        with pytest.raises(StorageUnavailable, match="404"):
+            backend.delete(key, version_id=version_id)
+
+
+@pytest.mark.parametrize("code", ["NoSuchKey", "NoSuchVersion"])
+def test_a_store_that_names_a_missing_object_says_that_it_is_gone(store, disk, settings, code):
+    with Proxy(store.endpoint) as proxy:
+        reached_by(settings, endpoint_url=proxy.url)
+        with proxy.going_wrong(Fault("delete", forward=False, answer=(404, code))) as fault:
+            storage.get_backend(disk).delete("k", version_id="")
+        assert fault.hits == 1
+
+
 def test_a_versioned_bucket_loses_that_very_version(settings, store, s3, location):
     bucket = f"versions-{uuid.uuid4().hex[:8]}"
     s3.create_bucket(Bucket=bucket)
@@ -150,16 +184,6 @@ def test_a_look_is_at_that_very_version(settings, store, s3):
     assert backend.stat("k").mark == "2"
 
 
-class EmptyBody:
-    """What botocore reads an answer without a body from."""
-
-    def stream(self, **_):
-        return iter(())
-
-    def read(self, *_):
-        return b""
-
-
 @pytest.mark.parametrize(
     ("headers", "is_readable"),
     [
@@ -190,7 +214,7 @@ def test_what_the_store_has_to_thaw_first_is_not_readable(backend, key, headers,
 
     def answer(request, **_):
         found = {"Content-Length": "7", "ETag": '"e"', "x-amz-meta-backup-mark": "m", **headers}
-        return AWSResponse(request.url, 200, found, EmptyBody())
+        return AWSResponse(request.url, 200, found, Body())
 
     backend._client.meta.events.register("before-send.s3.HeadObject", answer)
     assert backend.stat(key).is_readable is is_readable

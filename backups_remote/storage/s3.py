@@ -80,7 +80,10 @@ ERROR_CODES: Final[dict[str, type[StorageError]]] = {
 }
 #: GLACIER_IR is not one of them: it answers at once.
 _ARCHIVE_CLASSES: Final = frozenset({"GLACIER", "DEEP_ARCHIVE"})
-_GONE: Final = frozenset({"404", "NoSuchKey", "NotFound", "NoSuchVersion"})
+_GONE: Final = frozenset({"NoSuchKey", "NoSuchVersion"})
+#: HEAD is answered without a body, so that its code is the bare status. From any other call a
+#: bare 404 is a proxy's, say, that does not know where the store is.
+_GONE_FROM_HEAD: Final = _GONE | {"404", "NotFound"}
 
 #: What boto raises without a code of the store's, and what reading an answer raises that is not
 #: the document it should be (a proxy's empty 200: a KeyError).
@@ -291,7 +294,7 @@ class S3Backend(StorageBackend):
                 else:
                     head = self._client.head_object(Bucket=self._bucket, Key=key)
             except ClientError as error:
-                if error.response["Error"].get("Code") in _GONE:
+                if error.response["Error"].get("Code") in _GONE_FROM_HEAD:
                     return None
                 raise
             metadata = {name.lower(): value for name, value in head["Metadata"].items()}
@@ -322,7 +325,10 @@ class S3Backend(StorageBackend):
             )
 
     def delete(self, key: str, *, version_id: str) -> None:
-        """DeleteObject, of the one version where there are versions: else it is only hidden."""
+        """DeleteObject, of the one version where there are versions: else it is only hidden.
+
+        Only the store's own word that there is no such object counts as "gone already".
+        """
         with translated_errors("the deletion of an object"):
             try:
                 if version_id:

@@ -379,8 +379,8 @@ SAFEGUARDS = [
     Safeguard(
         "a 403 is not a 404",
         S3,
-        '_GONE: Final = frozenset({"404",',
-        '_GONE: Final = frozenset({"403", "404",',
+        '_GONE | {"404",',
+        '_GONE | {"403", "404",',
         f"{GUARDS}test_an_object_that_cannot_be_looked_at_is_not_taken_for_gone",
     ),
     Safeguard(
