@@ -16,6 +16,7 @@ from django.core.management import load_command_class
 
 from backups_remote import checks, conf, lifecycle, signals
 from backups_remote.models import Backup
+from tests.reliability.test_guards import MOVES
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -204,6 +205,27 @@ def test_every_state_is_drawn():
         assert [state.name for state in Backup.State if state.name not in page] == []
 
 
+def test_every_transition_is_in_the_table_with_the_states_it_may_leave():
+    house = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
+    table = {
+        name: [set(re.findall("[A-Z]+", states)) for states in (before, after)]
+        for name, before, after in re.findall(
+            r"^\| `(\w+)` \| (.+?) → (.+?) \|", house, re.MULTILINE
+        )
+    }
+    drawn = {
+        name for name, verb in vars(Backup).items() if "→" in (getattr(verb, "__doc__", "") or "")
+    }
+    assert drawn <= set(table)
+    for name, (before, after) in table.items():
+        said = inspect.getdoc(getattr(Backup, name)).partition(".")[0]
+        if name in drawn:
+            assert re.search(r"→ (\w+)", said)[1] in after
+        # What test_guards tries on a row in each state.
+        allowed = MOVES[name][1] if name in MOVES else set()
+        assert not allowed or before == {state.name for state in allowed}, name
+
+
 def test_every_room_is_described():
     house = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
     rooms = {
@@ -233,4 +255,7 @@ def test_the_numbers_of_the_readme_are_the_codes():
     timeout = int(re.search(r"--timeout (\d+)", notes)[1])
     assert CLAIM.seconds > timeout > COMPLETE_TIMEOUT
     assert f"newest {READ_FOR_NAMES:,} only" in section("### Admin")
+    house = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
+    assert f"newest {READ_FOR_NAMES:,} backups" in house
+    assert f"for {CLAIM.seconds // 60} minutes," in house
     assert f"{LARGEST_BODY // 1024**2} MiB" in section("### Endpoints")
