@@ -5,6 +5,7 @@ import functools
 from urllib.parse import parse_qs, parse_qsl, urlsplit
 
 import boto3
+import hypothesis
 import pytest
 from botocore.config import Config
 from django.core.files.storage import storages
@@ -85,6 +86,8 @@ def test_every_url_is_botocores_but_for_the_order_of_parameters(backend):
     bucket = backend._storage.bucket_name
     assert clients.target is not None, "the fast path covers all of these"
 
+    # How long 300 URLs take says nothing here, least of all on a busy machine.
+    @hypothesis.settings(deadline=None)
     @given(
         key=texts.map(lambda text: text.lstrip("/") or "key"),
         upload_id=texts,
@@ -134,17 +137,6 @@ def test_what_the_fast_path_does_not_know_is_signed_by_botocore(settings, monkey
     assert backend._built.target is None
     assert [parse_qs(urlsplit(url).query)["partNumber"] for url in urls] == [["1"], ["2"], ["3"]]
     assert all("tenant=a" in url and "X-Amz-Signature=" in url for url in urls)
-
-
-def test_without_credentials_nothing_is_signed(settings, monkeypatch, tmp_path):
-    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
-    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
-    from backups_remote.exceptions import StorageUnavailable
-
-    backend = make_backend(settings, access_key=None, secret_key=None, region_name="eu-west-1")
-    with pytest.raises(StorageUnavailable, match="NoCredentialsError"):
-        backend.presign_parts("key", "upload", 1, dt.timedelta(hours=1))
 
 
 def test_renewed_credentials_sign_the_next_urls(settings):

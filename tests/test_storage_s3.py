@@ -4,11 +4,13 @@ import datetime as dt
 import os
 import uuid
 
+import boto3
 import pytest
 import requests
 from botocore import exceptions as boto
 from botocore.awsrequest import AWSResponse
 from botocore.exceptions import ClientError
+from storages.backends.s3 import S3Storage
 
 from backups_remote import storage
 from backups_remote.exceptions import (
@@ -343,6 +345,52 @@ def test_a_refused_look_is_not_an_absent_object(settings, store, disk, location)
     }
     with pytest.raises(StorageUnavailable, match="403"):
         storage.get_backend("s3").stat("key")
+
+
+# Credentials
+
+
+def on_amazon(settings, backend="storages.backends.s3.S3Storage", **options):
+    """A disk that is never asked: all that is looked at is how it signs."""
+    settings.STORAGES = {
+        **settings.STORAGES,
+        "s3": {
+            "BACKEND": backend,
+            "OPTIONS": {"bucket_name": "backups", "region_name": "us-east-1", **options},
+        },
+    }
+    return storage.get_backend("s3")
+
+
+def test_credentials_that_are_late_are_found_without_a_restart(settings, monkeypatch, tmp_path):
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
+    backend = on_amazon(settings)
+    for _ in "12":
+        with pytest.raises(StorageUnavailable, match="no credentials"):
+            backend.presign_parts("k", "u", 1, HOUR)
+    (error,) = backend.check_connection()
+    assert error.id == "backups_remote.E103"
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "LATE")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    (url,) = backend.presign_parts("k", "u", 1, HOUR)
+    assert "X-Amz-Credential=LATE" in url
+
+
+class AssumedRole(S3Storage):
+    """Signs as a role that it takes on, not as OPTIONS say."""
+
+    def _create_session(self):
+        return boto3.Session(aws_access_key_id="ASSUMED", aws_secret_access_key="x")
+
+
+def test_a_storage_classs_own_session_signs(settings):
+    backend = on_amazon(settings, f"{__name__}.AssumedRole", access_key="OWN", secret_key="secret")
+    (url,) = backend.presign_parts("k", "u", 1, HOUR)
+    link = backend.download_url("k", version_id="", filename="f", lifespan=HOUR)
+    for signed in (url, link):
+        assert "X-Amz-Credential=ASSUMED" in signed
 
 
 # Which backend serves which disk

@@ -19,7 +19,6 @@ import uuid
 from typing import TYPE_CHECKING, Any, ClassVar, Final, cast
 from urllib.parse import parse_qsl, quote, urlsplit
 
-import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
 from botocore.parsers import ResponseParserError
@@ -42,6 +41,7 @@ from backups_remote.types import ArchiveKey, OpenUpload, StoredObject, StoredPar
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
+    import boto3
     from mypy_boto3_s3.client import S3Client
     from mypy_boto3_s3.type_defs import HeadObjectOutputTypeDef
 
@@ -388,15 +388,13 @@ class _Clients:
     """The two clients of a disk, and how its part URLs are signed."""
 
     def __init__(self, storage: Any) -> None:
-        if storage.session_profile:
-            session = boto3.Session(profile_name=storage.session_profile)
-        else:
-            session = boto3.Session(
-                aws_access_key_id=storage.access_key,
-                aws_secret_access_key=storage.secret_key,
-                aws_session_token=storage.security_token,
-            )
-        self._credentials = session.get_credentials()
+        # A subclass may have its own, one that assumes a role, say.
+        session: boto3.Session = storage._create_session()  # noqa: SLF001
+        credentials = session.get_credentials()
+        if credentials is None:
+            # They may be on their way: clients that are built without would never look again.
+            raise StorageUnavailable("There are no credentials for the store.")
+        self._credentials = credentials
 
         def client(read_timeout: int, attempts: int) -> S3Client:
             ours = Config(
@@ -424,7 +422,6 @@ class _Clients:
 
     def signing_key(self) -> SigningKey:
         """The credentials as they are now: temporary ones are renewed by botocore."""
-        assert self._credentials is not None  # noqa: S101 - no target without credentials
         frozen = self._credentials.get_frozen_credentials()
         return SigningKey(frozen.access_key or "", frozen.secret_key or "", frozen.token or "")
 
@@ -457,7 +454,7 @@ class _Clients:
                 expires=expires,
                 now=now,
             )[0]
-        except (BotoCoreError, AssertionError, KeyError, ValueError):
+        except (BotoCoreError, KeyError, ValueError):
             return None
         if _without_order(ours) == _without_order(theirs):
             return target
