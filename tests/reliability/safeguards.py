@@ -29,6 +29,7 @@ SETTLING = "backups_remote/lifecycle/settling.py"
 SWEEPING = "backups_remote/lifecycle/sweeping.py"
 UPLOADING = "backups_remote/lifecycle/uploading.py"
 KEEPING = "backups_remote/lifecycle/keeping.py"
+RESTORING = "backups_remote/lifecycle/restoring.py"
 STARTING = "backups_remote/lifecycle/starting.py"
 FINDING = "backups_remote/lifecycle/finding.py"
 S3 = "backups_remote/storage/s3.py"
@@ -38,7 +39,11 @@ GUARDS = "test_guards.py::"
 RACES = "test_races.py::"
 SWEEP = "test_sweep.py::"
 UNCLEAR = "test_unclear_outcomes.py::"
+KEPT = "tests/test_keeping.py::"
+COMMANDS = "tests/test_commands.py::"
+SECOND = "tests/test_second_look.py::"
 _LEAVES = f"{GUARDS}test_a_transition_starts_only_where_it_may"
+_PLANNED = "return [(part.number, part.size) for part in self.parts] == planned"
 _SEEN = f"{GUARDS}test_a_transition_is_about_the_upload_that_was_seen"
 
 
@@ -77,9 +82,12 @@ SAFEGUARDS = [
         "start_upload",
         '_IF_UNREPORTED,\n            {"upload_id": self.upload_id},\n            upload_id=',
     ),
-    _guard("record_success", "_IF_UPLOADING,"),
-    _guard("release", "self._move(_IF_REPORTED, claimed_until=None)"),
-    _guard("take_back_report", '_IF_REPORTED,\n            checksum=""'),
+    _guard("touch_upload", "_IF_UPLOADING, same, upload_started_at"),
+    _guard("record_success", '_IF_UPLOADING,\n            {"upload_id"'),
+    _guard("release", "self._move(_IF_REPORTED, self._claimed, claimed_until=None)"),
+    _guard(
+        "take_back_report", '_IF_REPORTED,\n            self._claimed,\n            checksum=""'
+    ),
     _guard("adopt_checksum", '_IF_RECOVERING, {"size"'),
     _guard("complete_uploaded", "_complete(_IF_REPORTED"),
     _guard("complete_proven", "_IF_UPLOADING_OR_FAILED,"),
@@ -87,7 +95,8 @@ SAFEGUARDS = [
     _guard("fail", "_fail(_IF_UNREPORTED"),
     _guard("fail_reported", "_fail(_IF_REPORTED"),
     _guard("forget_upload", "_move(_IF_FAILED"),
-    _guard("begin_deletion", "_IF_ENDED_UNLOCKED, is_successful"),
+    _guard("begin_deletion", "_IF_ENDED_UNLOCKED,\n"),
+    _guard("cancel_deletion", "_IF_DELETING,\n"),
     _guard("set_locked", "_IF_LOCKABLE if locked"),
     Safeguard(
         "a forced claim is of a reported row",
@@ -106,15 +115,16 @@ SAFEGUARDS = [
     Safeguard(
         "a report is of the upload that was looked at",
         MODELS,
-        '{"upload_id": self.upload_id},\n            checksum=checksum',
+        '{"upload_id": self.upload_id, "upload_started_at": self.upload_started_at},\n'
+        "            checksum=checksum",
         "{},\n            checksum=checksum",
         f"{RACES}test_a_report_that_a_new_upload_overtakes_completes_nothing",
     ),
     Safeguard(
         "a failure is of the upload that was seen",
         MODELS,
-        'self._fail(_IF_UNREPORTED, {"upload_id": self.upload_id})',
-        "self._fail(_IF_UNREPORTED)",
+        'seen = {"upload_id": self.upload_id, ',
+        "seen = {",
         f"{_SEEN}[uploading-fail]",
     ),
     Safeguard(
@@ -279,8 +289,8 @@ SAFEGUARDS = [
     Safeguard(
         "one try at each part (recovery)",
         SWEEPING,
-        "    parts = pick_parts(backup, parts)\n",
-        "",
+        "_Finding(pick_parts(backup, listed), newest",
+        "_Finding(listed, newest",
         f"{UNCLEAR}test_a_part_that_was_sent_again_is_recovered_once",
     ),
     # Completing
@@ -301,7 +311,7 @@ SAFEGUARDS = [
     Safeguard(
         "a claim outlasts a Complete",
         SETTLING,
-        "CLAIM: Final = dt.timedelta(seconds=150)",
+        "CLAIM: Final = dt.timedelta(minutes=10)",
         "CLAIM: Final = dt.timedelta(seconds=60)",
         f"{UNCLEAR}test_every_call_to_the_store_has_a_limit_and_a_claim_outlasts_them",
     ),
@@ -408,8 +418,8 @@ SAFEGUARDS = [
     Safeguard(
         "the sweep claims what it settles",
         SWEEPING,
-        "[b for b in batch if b.claim(claim_end(), by_force=by_force)]",
-        "batch",
+        "[b for b in slice_ if b.claim(claim_end(), by_force=by_force)]",
+        "slice_",
         f"{RACES}test_a_report_waits_for_the_command_that_settles_it",
     ),
     Safeguard(
@@ -436,15 +446,15 @@ SAFEGUARDS = [
     Safeguard(
         "recovered are whole uploads without a hole",
         SWEEPING,
-        "return [part.number for part in self.parts] == list(range(1, expected + 1)) and sum(",
-        "return len(self.parts) == expected and sum(",
+        _PLANNED,
+        "return all((part.number, part.size) in planned for part in self.parts)",
         f"{SWEEP}test_an_upload_with_a_hole_is_not_whole",
     ),
     Safeguard(
         "recovered are uploads of the announced size",
         SWEEPING,
-        "        ) == backup.upload_size\n",
-        "        ) >= 0\n",
+        _PLANNED,
+        "return [part.number for part in self.parts] == [number for number, _ in planned]",
         f"{SWEEP}test_an_upload_of_another_size_is_not_whole",
     ),
     Safeguard(
@@ -495,7 +505,7 @@ SAFEGUARDS = [
     Safeguard(
         "deletions are finished",
         SWEEPING,
-        "        yield self.backups.deleting().filter(deletion_started_at__lte=now), self._finish_deletion\n",
+        "        yield deleting.exclude(server__status=RESTORING), self._finish_deletion\n",
         "",
         f"{SWEEP}test_a_deletion_that_was_begun_is_finished",
     ),
@@ -509,8 +519,8 @@ SAFEGUARDS = [
     Safeguard(
         "only keys of ours are orphans",
         SWEEPING,
-        "            if backend.parse_key(upload.key) is not None\n            and limits",
-        "            if limits",
+        "if is_old and backend.parse_key(upload.key) is not None:",
+        "if is_old:",
         f"{SWEEP}test_a_foreign_upload_is_never_touched",
     ),
     Safeguard(
@@ -523,8 +533,8 @@ SAFEGUARDS = [
     Safeguard(
         "a young upload is no orphan",
         SWEEPING,
-        "            and limits.is_past(upload.started_at, limits.shortest)\n",
-        "",
+        "if is_old and backend.parse_key(upload.key) is not None:",
+        "if backend.parse_key(upload.key) is not None:",
         f"{SWEEP}test_a_young_upload_is_nobodys_orphan_yet",
     ),
     Safeguard(
@@ -579,8 +589,8 @@ SAFEGUARDS = [
     Safeguard(
         "a dry run leaves orphans",
         SWEEPING,
-        "            if dry_run:\n",
-        "            if False:\n",
+        "    if not dry_run:\n        backend.abort_upload(",
+        "    if True:\n        backend.abort_upload(",
         f"{SWEEP}test_a_dry_run_says_it_all_and_changes_nothing",
     ),
     Safeguard(
@@ -597,16 +607,172 @@ SAFEGUARDS = [
         "    except DatabaseError as error:\n        yield SweepOutcome(",
         f"{SWEEP}test_a_store_that_lists_no_uploads_stops_no_row",
     ),
+    # The second look
+    Safeguard(
+        "a failure is of the upload as it was asked for last",
+        MODELS,
+        'seen = {"upload_id": self.upload_id, "upload_started_at": self.upload_started_at}',
+        'seen = {"upload_id": self.upload_id}',
+        f"{KEPT}test_a_node_that_asks_again_while_a_sweep_looks_keeps_its_upload",
+    ),
+    Safeguard(
+        "a success is of the upload as it was asked for last",
+        MODELS,
+        '{"upload_id": self.upload_id, "upload_started_at": self.upload_started_at},\n'
+        "            checksum=checksum",
+        '{"upload_id": self.upload_id},\n            checksum=checksum',
+        f"{KEPT}test_a_node_that_asks_again_while_a_sweep_looks_keeps_its_upload",
+    ),
+    Safeguard(
+        "asking again is a sign of life",
+        UPLOADING,
+        "won = backup.touch_upload()",
+        "won = True",
+        f"{KEPT}test_asking_for_the_urls_again_is_a_sign_of_life",
+    ),
+    Safeguard(
+        "release is of the claim that was taken",
+        MODELS,
+        "self._move(_IF_REPORTED, self._claimed, claimed_until=None)",
+        "self._move(_IF_REPORTED, claimed_until=None)",
+        f"{KEPT}test_who_has_lost_its_claim_changes_nothing[release]",
+    ),
+    Safeguard(
+        "take_back_report is of the claim that was taken",
+        MODELS,
+        '_IF_REPORTED,\n            self._claimed,\n            checksum=""',
+        '_IF_REPORTED,\n            {},\n            checksum=""',
+        f"{KEPT}test_who_has_lost_its_claim_changes_nothing[take_back_report]",
+    ),
+    Safeguard(
+        "fail_reported is of the claim that was taken",
+        MODELS,
+        "self._fail(_IF_REPORTED, self._claimed)",
+        "self._fail(_IF_REPORTED)",
+        f"{KEPT}test_who_has_lost_its_claim_changes_nothing[fail_reported]",
+    ),
+    Safeguard(
+        "a report's proof is of the upload that was settled",
+        MODELS,
+        'same = {"upload_id": self.upload_id}\n        return self._complete(_IF_REPORTED',
+        "same = {}\n        return self._complete(_IF_REPORTED",
+        f"{KEPT}test_a_proof_completes_the_upload_that_it_is_of",
+    ),
+    Safeguard(
+        "a lost report is as old as the report",
+        SWEEPING,
+        "heard = backup.reported_at or backup.silent_from",
+        "heard = backup.silent_from",
+        f"{KEPT}test_a_report_that_the_store_is_slow_about_is_not_failed_by_the_age_of_its_upload",
+    ),
+    Safeguard(
+        "a failed upload is looked for before it is forgotten",
+        SWEEPING,
+        "self._at_store(batch, prove)",
+        "self._at_store(batch, lambda backup, backend: None)",
+        f"{KEPT}test_a_report_that_the_store_is_slow_about_is_not_failed_by_the_age_of_its_upload",
+    ),
+    Safeguard(
+        "a recovery that the store refuses is given up",
+        SWEEPING,
+        "if isinstance(result, UploadRejected):",
+        "if result is None:",
+        f"{COMMANDS}test_a_whole_upload_that_the_store_refuses_is_given_up",
+    ),
+    Safeguard(
+        "recovered are uploads of the planned parts",
+        SWEEPING,
+        _PLANNED,
+        "return [part.number for part in self.parts] == [n for n, _ in planned] and sum(\n"
+        "            part.size for part in self.parts\n"
+        "        ) == backup.upload_size",
+        f"{COMMANDS}test_parts_of_other_lengths_are_not_taken_for_a_whole_upload",
+    ),
+    Safeguard(
+        "an orphan whose parts still arrive is spared",
+        SWEEPING,
+        "if not all(limits.is_past(part.uploaded_at, limits.shortest) for part in parts):",
+        "if parts is None:",
+        f"{COMMANDS}test_an_orphan_whose_parts_still_arrive_is_spared",
+    ),
+    Safeguard(
+        "the newest backup never gives way",
+        KEEPING,
+        "for backup in whole[:-1]:",
+        "for backup in whole:",
+        f"{KEPT}test_the_newest_backup_never_gives_way",
+    ),
+    Safeguard(
+        "what the panel cannot delete does not give way",
+        KEEPING,
+        "if backup.is_locked or not is_erasable(backup.disk):",
+        "if backup.is_locked:",
+        f"{KEPT}test_the_newest_backup_never_gives_way",
+    ),
+    Safeguard(
+        "what the panel cannot delete makes no room",
+        STARTING,
+        "any(is_erasable(disk) for disk in set(disks))",
+        "set(disks)",
+        f"{KEPT}test_a_server_whose_backups_cannot_give_way_begins_none",
+    ),
+    Safeguard(
+        "a wish is committed when it is answered (durable)",
+        STARTING,
+        "transaction.atomic(using=database, durable=True)",
+        "transaction.atomic(using=database)",
+        f"{KEPT}test_a_wish_inside_a_transaction_is_refused",
+    ),
+    Safeguard(
+        "a deletion looks at the server",
+        KEEPING,
+        "if was_whole and Server.is_restoring(",
+        "if was_whole is None and Server.is_restoring(",
+        f"{KEPT}test_what_is_being_restored_is_neither_deleted_nor_rotated",
+    ),
+    Safeguard(
+        "a restore looks again once the server is marked",
+        RESTORING,
+        "        look_again(backup)\n        _refuse_unless_whole(backup)\n",
+        "",
+        f"{KEPT}test_a_restore_looks_again_after_it_has_marked_the_server",
+    ),
+    Safeguard(
+        "a restore that is refused then leaves the server idle",
+        RESTORING,
+        "        cancel_restore(backup)\n        raise\n",
+        "        raise\n",
+        f"{KEPT}test_a_restore_looks_again_after_it_has_marked_the_server",
+    ),
+    Safeguard(
+        "a sweep does not delete what is being restored",
+        SWEEPING,
+        "deleting.exclude(server__status=RESTORING)",
+        "deleting",
+        f"{KEPT}test_a_sweep_waits_with_a_deletion_until_the_restore_is_over",
+    ),
+    Safeguard(
+        "an own disk's archive is not restored elsewhere",
+        RESTORING,
+        "        _refuse_unless_reachable(backup)\n",
+        "",
+        f"{KEPT}test_an_archive_on_a_nodes_own_disk_stays_behind_when_its_server_moves",
+    ),
     # Limits
     Safeguard(
         "wishes at once are counted one after the other",
         STARTING,
-        "        Server.objects.filter(pk=server.pk).update(updated_at=timezone.now())\n",
+        "        Server.objects.using(database).filter(pk=server.pk).update(updated_at=timezone.now())\n",
         "",
         f"{RACES}test_wishes_at_once_do_not_slip_past_the_limit",
         database="postgres",
     ),
 ]
+
+
+def path_of(test):
+    """A test by its path; within this package by the module's name alone."""
+    return test if test.startswith("tests/") else f"tests/reliability/{test}"
 
 
 def copy_tree(to):
@@ -630,7 +796,7 @@ def run_test(tree, test, *, database_url=""):
     }
     arguments = ["-p", "no:cacheprovider", "-x", "-q", "-m", "not torture", "--timeout=100"]
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", *arguments, f"tests/reliability/{test}"],
+        [sys.executable, "-m", "pytest", *arguments, str(path_of(test))],
         cwd=tree,
         env=environment,
         capture_output=True,
@@ -665,7 +831,20 @@ def try_without(tree, safeguard, database_url):
         path.write_text(whole, encoding="utf-8")
 
 
+def table():
+    """The table as the documentation shows it."""
+    rows = [
+        f"| {s.name} | `{s.file.removeprefix('backups_remote/')}` | `{s.test}` |"
+        for s in SAFEGUARDS
+    ]
+    head = ["| safeguard | in | test that fails without it |", "| --- | --- | --- |"]
+    return "\n".join([*head, *rows]) + "\n"
+
+
 def main(words):
+    if words == ["--table"]:
+        print(table(), end="")
+        return False
     url = os.environ.get("DATABASE_URL", "")
     chosen = [s for s in SAFEGUARDS if not words or any(word in s.name for word in words)]
     started = time.monotonic()

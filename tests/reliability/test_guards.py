@@ -49,6 +49,7 @@ MOVES = {
         lambda b: b.record_success(**SUCCESS, claimed_until=timezone.now()),
         {S.UPLOADING},
     ),
+    "touch_upload": (lambda b: b.touch_upload(), {S.UPLOADING}),
     "claim": (lambda b: b.claim(timezone.now()), {S.REPORTED}),
     "claim by force": (lambda b: b.claim(timezone.now(), by_force=True), {S.REPORTED}),
     "release": (lambda b: b.release(), {S.REPORTED}),
@@ -64,6 +65,7 @@ MOVES = {
     "fail_reported": (lambda b: b.fail_reported(), {S.REPORTED}),
     "forget_upload": (lambda b: b.forget_upload(), {S.FAILED}),
     "begin_deletion": (lambda b: b.begin_deletion(), {S.COMPLETED, S.FAILED}),
+    "cancel_deletion": (lambda b: b.cancel_deletion(), {S.DELETING}),
     "lock": (
         lambda b: b.set_locked(locked=True),
         {S.PENDING, S.UPLOADING, S.REPORTED, S.COMPLETED},
