@@ -15,7 +15,7 @@
 | ``backups_remote.E011`` | ``BACKENDS`` does not map disks to StorageBackend classes |
 | ``backups_remote.E012`` | ``RECOVER_UPLOADS`` is not a boolean |
 | ``backups_remote.W001`` | ``SECURE_SSL_REDIRECT`` would redirect daemons, which lose their body |
-| ``backups_remote.E1xx`` | a disk's own (see its backend), ``E103`` under ``--deploy`` only |
+| ``backups_remote.x1xx`` | a disk's own (see its backend), ``E103`` under ``--deploy`` only |
 """
 
 from __future__ import annotations
@@ -129,7 +129,7 @@ def _ask_disks(*, connect: bool) -> list[CheckMessage]:
             continue
         wrong = backend.check()
         found += wrong if not connect else []
-        if connect and not wrong:
+        if connect and not any(message.is_serious() for message in wrong):
             found += backend.check_connection()
     return found
 

@@ -1,13 +1,17 @@
 """Every check, by its id."""
 
 import datetime as dt
+import socket
 
 import pytest
+from botocore.config import Config
 from django.core import checks
 from django.core.management import call_command
+from storages.backends.s3 import S3Storage
 
 from backups_remote import checks as ours
 from backups_remote.conf import DEFAULTS, app_settings
+from backups_remote.storage.s3 import S3Backend
 from tests.conftest import S3_BACKEND
 
 pytestmark = pytest.mark.once
@@ -89,11 +93,12 @@ def test_a_default_disk_may_be_one_of_the_backends(settings):
     assert found_for(settings, {"DEFAULT_DISK": "memory", "BACKENDS": backends}) == []
 
 
-def with_disk(settings, **options):
+def with_disk(settings, backend=S3_BACKEND, **options):
     settings.STORAGES = {
         **settings.STORAGES,
-        "s3": {"BACKEND": S3_BACKEND, "OPTIONS": options},
+        "s3": {"BACKEND": backend, "OPTIONS": {"region_name": "us-east-1", **options}},
     }
+    settings.BACKUPS_REMOTE = {"DEFAULT_DISK": "s3"}
 
 
 def test_e100_a_disk_that_cannot_be_built(settings):
@@ -111,6 +116,78 @@ def test_e102_nodes_cannot_send_a_customers_key(settings):
     assert ids(ours.check_disks(None)) == ["backups_remote.E102"]
 
 
+class OwnSession(S3Storage):
+    """Knows its region, and asks somebody for it."""
+
+    def _create_session(self):
+        raise AssertionError("a session was made")
+
+
+@pytest.fixture
+def no_region(monkeypatch, tmp_path):
+    """A host whose environment says nothing of a region, and which has no network."""
+    for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
+        monkeypatch.setenv(name, str(tmp_path / name))
+
+    def refuse(*args, **kwargs):
+        raise AssertionError("a socket was opened")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+
+
+def test_w101_a_disk_on_amazon_names_its_region(settings, no_region):
+    with_disk(settings, bucket_name="b", region_name=None)
+    (warning,) = ours.check_disks(None)
+    assert warning.id == "backups_remote.W101"
+    assert warning.level == checks.WARNING
+    assert "region_name" in warning.hint
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"region_name": "eu-central-1"},
+        {"endpoint_url": "http://127.0.0.1:8333"},
+        {"client_config": Config(region_name="eu-central-1")},
+        {"backend": f"{__name__}.OwnSession"},
+        {"session_profile": "unknown"},
+    ],
+)
+def test_a_region_may_be_named_by_the_options(settings, no_region, options):
+    with_disk(settings, **{"bucket_name": "b", "region_name": None, **options})
+    assert ours.check_disks(None) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("AWS_DEFAULT_REGION", "us-east-1"),
+        ("AWS_ENDPOINT_URL", "http://127.0.0.1:8333"),
+        ("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:8333"),
+    ],
+)
+def test_a_region_may_be_named_by_the_environment(settings, no_region, monkeypatch, name, value):
+    monkeypatch.setenv(name, value)
+    with_disk(settings, bucket_name="b", region_name=None)
+    assert ours.check_disks(None) == []
+
+
+def test_a_region_may_be_named_by_the_projects_settings(settings, no_region):
+    settings.AWS_S3_REGION_NAME = "eu-central-1"
+    settings.STORAGES = {
+        **settings.STORAGES,
+        "s3": {"BACKEND": S3_BACKEND, "OPTIONS": {"bucket_name": "b"}},
+    }
+    settings.BACKUPS_REMOTE = {"DEFAULT_DISK": "s3"}
+    assert ours.check_disks(None) == []
+
+
+def test_a_warning_does_not_keep_the_store_from_being_asked(settings, no_region, monkeypatch):
+    with_disk(settings, bucket_name="b", region_name=None)
+    monkeypatch.setattr(S3Backend, "check_connection", lambda self: [checks.Info("asked")])
+    assert ours.check_connections(None) == [checks.Info("asked")]
+
+
 def test_e103_a_store_that_does_not_answer_shows_under_deploy(settings, store):
     with_disk(settings, **{**store.storage_options, "endpoint_url": "http://127.0.0.1:1"})
     assert ours.check_disks(None) == []
@@ -124,8 +201,6 @@ def test_a_store_that_answers_is_in_order(settings, disk):
 
 
 def test_a_plain_check_touches_no_network(settings, monkeypatch, disk):
-    import socket
-
     def refuse(*args, **kwargs):
         raise AssertionError("a socket was opened")
 

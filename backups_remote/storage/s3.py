@@ -25,6 +25,7 @@ from botocore.parsers import ResponseParserError
 from django.core import checks
 from django.core.exceptions import ImproperlyConfigured
 from django.core.files.storage import InvalidStorageError, storages
+from storages.backends.s3 import S3Storage
 
 from backups_remote.exceptions import (
     DiskNotConfigured,
@@ -137,7 +138,7 @@ class S3Backend(StorageBackend):
     # Configuration
 
     def check(self) -> list[checks.CheckMessage]:
-        """A bucket must be named, and parts cannot carry a key of the customer's."""
+        """Bucket and region must be named, and parts cannot carry a key of the customer's."""
         messages: list[checks.CheckMessage] = []
         if not self._storage.bucket_name:
             messages.append(
@@ -153,6 +154,15 @@ class S3Backend(StorageBackend):
                     f"The disk {self.alias!r} encrypts with a customer-provided key (SSE-C).",
                     hint="Nodes upload without that key's headers: use SSE-S3 or SSE-KMS.",
                     id="backups_remote.E102",
+                )
+            )
+        if not self._names_its_region():
+            messages.append(
+                checks.Warning(
+                    f"The disk {self.alias!r} names neither a region nor an endpoint.",
+                    hint="Set OPTIONS['region_name'] of the STORAGES alias to the bucket's region: "
+                    "nodes cannot follow a redirect with a URL signed for another.",
+                    id="backups_remote.W101",
                 )
             )
         return messages
@@ -368,6 +378,29 @@ class S3Backend(StorageBackend):
                 if self._clients is None:
                     self._clients = _Clients(self._storage)
         return self._clients
+
+    def _names_its_region(self) -> bool:
+        """Whether options, environment or profile say where the bucket is. No network."""
+        storage = self._storage
+        if storage.endpoint_url or storage.region_name or storage.client_config.region_name:
+            return True
+        if type(storage)._create_session is not S3Storage._create_session:  # noqa: SLF001
+            # A session of its own may have a region; making it may take a call.
+            return True
+        try:
+            session: boto3.Session = storage._create_session()  # noqa: SLF001
+            if session.region_name:
+                return True
+            # With keys given, even if wrong ones, nobody is asked for any.
+            client = session.client(
+                "s3",
+                aws_access_key_id="-",
+                aws_secret_access_key="-",  # noqa: S106
+            )
+        except BotoCoreError:
+            return True
+        host = urlsplit(client.meta.endpoint_url).hostname or ""
+        return not host.endswith(".amazonaws.com")
 
     def _object_parameters(self, key: str, mark: str) -> dict[str, Any]:
         wanted = self._storage.get_object_parameters(key)
