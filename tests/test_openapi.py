@@ -440,7 +440,6 @@ over_http = described()
 
 @in_process.parametrize()
 @thorough(30)
-@pytest.mark.once
 @pytest.mark.django_db(transaction=True)
 def test_fuzzed_calls_conform(case, fuzzing):
     fuzzing.attempt(case)
@@ -448,6 +447,7 @@ def test_fuzzed_calls_conform(case, fuzzing):
 
 @over_http.parametrize()
 @thorough(1_000)
+@pytest.mark.once
 @pytest.mark.torture
 @pytest.mark.timeout(1800)
 @pytest.mark.django_db(transaction=True)
