@@ -76,13 +76,13 @@ def check_settings(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> li
 
 
 def check_disks(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
-    """What each disk's backend says about its configuration."""
+    """What the backend of each disk that the settings name says about its configuration."""
     del app_configs, kwargs
     return _ask_disks(connect=False)
 
 
 def check_connections(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
-    """Whether each disk's store answers. Uses the network: under ``check --deploy`` only."""
+    """Whether the stores of those disks answer. Uses the network: under ``check --deploy`` only."""
     del app_configs, kwargs
     return _ask_disks(connect=True)
 
@@ -116,10 +116,8 @@ def register_checks() -> None:
 
 
 def _ask_disks(*, connect: bool) -> list[CheckMessage]:
-    if not isinstance(app_settings.user_settings, dict):
-        return []
     found: list[CheckMessage] = []
-    for disk in _known_disks():
+    for disk in _disks_for_backups():
         try:
             backend = get_backend(disk)
         except DiskNotConfigured as error:
@@ -134,10 +132,15 @@ def _ask_disks(*, connect: bool) -> list[CheckMessage]:
     return found
 
 
-def _known_disks() -> list[str]:
-    """The disks that are meant for backups: other aliases may be the host's media."""
-    chosen = app_settings.default_disk
-    return [disk for disk in configured_disks() if disk == chosen or disk != "default"]
+def _disks_for_backups() -> list[str]:
+    """The disks that the settings name: any other alias may be the host's own, media say.
+
+    What ``check_settings`` finds to be no disk is left out.
+    """
+    if not isinstance(app_settings.user_settings, dict) or not _are_backends(app_settings.backends):
+        return []
+    named = [app_settings.default_disk, *app_settings.backends]
+    return list(dict.fromkeys(filter(_is_disk, named)))
 
 
 def _error(number: int, message: str, hint: str) -> Error:

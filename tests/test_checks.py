@@ -5,12 +5,16 @@ import socket
 
 import pytest
 from botocore.config import Config
+from botocore.exceptions import EndpointConnectionError
 from django.core import checks
+from django.core.exceptions import ImproperlyConfigured
 from django.core.management import call_command
 from storages.backends.s3 import S3Storage
 
 from backups_remote import checks as ours
 from backups_remote.conf import DEFAULTS, app_settings
+from backups_remote.exceptions import DiskNotConfigured
+from backups_remote.storage import configured_disks, get_backend
 from backups_remote.storage.s3 import S3Backend
 from tests.conftest import S3_BACKEND
 
@@ -46,7 +50,7 @@ def test_e002_an_unknown_key_is_named(settings):
 
 
 BAD = {
-    "DEFAULT_DISK": ("E003", ["nowhere", "staticfiles", None, 5, ["wings"]]),
+    "DEFAULT_DISK": ("E003", ["nowhere", "staticfiles", None, 5, ["wings"], {}]),
     "MAX_PART_SIZE": ("E004", [0, 5 * 1024**2 - 1, 5 * 1024**3 + 1, "128", 1e9, True, None]),
     "MAX_PARTS": ("E005", [0, 10_001, -1, "10", None, True]),
     "URL_LIFESPAN": ("E006", [0, -1, 604_801, dt.timedelta(days=8), "1h", float("inf"), True]),
@@ -54,7 +58,13 @@ BAD = {
     "REPORT_REPLAY_WINDOW": ("E008", [-1, "60", None, True]),
     "MAX_CONCURRENT_UPLOADS": ("E009", [0, -1, "4", True, 1.5]),
     "AUTHENTICATION_CLASSES": ("E010", [[], "x.Y", ["no.such.Class"], ["builtins.dict"], [None]]),
-    "BACKENDS": ("E011", [[], {"s3": "no.such.Backend"}, {"s3": "builtins.dict"}, None]),
+    "BACKENDS": (
+        "E011",
+        [
+            *([], None, 5, "x", True),
+            *({"s3": "no.such.Backend"}, {"s3": "builtins.dict"}, {"s3": None}, {5: "x"}),
+        ],
+    ),
     "RECOVER_UPLOADS": ("E012", [None, 1, "yes"]),
 }
 CASES = [(key, number, value) for key, (number, values) in BAD.items() for value in values]
@@ -62,7 +72,9 @@ CASES = [(key, number, value) for key, (number, values) in BAD.items() for value
 
 @pytest.mark.parametrize(("key", "number", "value"), CASES)
 def test_a_bad_value_is_an_error_with_its_id_and_a_hint(settings, key, number, value):
-    (error,) = found_for(settings, {key: value})
+    settings.BACKUPS_REMOTE = {key: value}
+    found = checks.run_checks(include_deployment_checks=True)
+    (error,) = [m for m in found if m.id.startswith("backups_remote.E")]
     assert error.id == f"backups_remote.{number}"
     assert key in error.msg
     assert error.hint
@@ -133,6 +145,57 @@ def no_region(monkeypatch, tmp_path):
         raise AssertionError("a socket was opened")
 
     monkeypatch.setattr(socket.socket, "connect", refuse)
+
+
+class NotForBackups(S3Storage):
+    """An alias of the host's own, whose set-up asks the network, as a manifest's does."""
+
+    def __init__(self, **options):
+        raise EndpointConnectionError(endpoint_url="https://secret@nowhere")
+
+
+def test_what_is_not_for_backups_is_not_even_built(settings):
+    with_disk(settings, backend=f"{__name__}.NotForBackups")
+    settings.STORAGES["media"] = {
+        "BACKEND": S3_BACKEND,
+        "OPTIONS": {"object_parameters": {"SSECustomerAlgorithm": "AES256"}},
+    }
+    settings.STORAGES["broken"] = {"BACKEND": f"{__name__}.NO_SUCH_NAME"}
+    settings.BACKUPS_REMOTE = {}
+    found = checks.run_checks(include_deployment_checks=True)
+    assert [m.id for m in found if m.id.startswith("backups_remote.")] == []
+
+
+def test_e100_whatever_keeps_a_disk_from_being_built(settings):
+    with_disk(settings, backend=f"{__name__}.NotForBackups")
+    (error,) = ours.check_disks(None)
+    assert error.id == "backups_remote.E100"
+    assert "secret" not in error.msg
+    with pytest.raises(DiskNotConfigured) as caught:
+        get_backend("s3")
+    assert isinstance(caught.value.__cause__, EndpointConnectionError)
+
+
+def test_every_one_of_the_backends_is_looked_at(settings):
+    with_disk(settings)
+    settings.BACKUPS_REMOTE = {"BACKENDS": {"s3": "backups_remote.storage.s3.S3Backend"}}
+    assert ids(ours.check_disks(None)) == ["backups_remote.E101"]
+
+
+@pytest.mark.parametrize(
+    "storage", [{}, {"BACKEND": None}, {"BACKEND": f"{__name__}.fails_to_load"}, None]
+)
+def test_an_alias_that_cannot_be_loaded_is_no_disk(settings, storage):
+    settings.STORAGES = {**settings.STORAGES, "broken": storage}
+    assert "broken" not in configured_disks()
+    assert found_for(settings, {}) == []
+
+
+def __getattr__(name):
+    """As a storage module whose client library is not there."""
+    if name == "fails_to_load":
+        raise ImproperlyConfigured("Could not load the bindings.")
+    raise AttributeError(name)
 
 
 def test_w101_a_disk_on_amazon_names_its_region(settings, no_region):

@@ -99,7 +99,8 @@ def _load(disk: str, backend: type[StorageBackend] | str) -> type[StorageBackend
 def _import(disk: str, path: str) -> object:
     try:
         return import_string(path)
-    except ImportError as error:
+    except Exception as error:
+        # A module whose client library is missing raises what it likes.
         raise DiskNotConfigured(f"The disk {disk!r} cannot be imported.") from error
 
 

@@ -23,8 +23,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
 from botocore.parsers import ResponseParserError
 from django.core import checks
-from django.core.exceptions import ImproperlyConfigured
-from django.core.files.storage import InvalidStorageError, storages
+from django.core.files.storage import storages
 from storages.backends.s3 import S3Storage
 
 from backups_remote.exceptions import (
@@ -125,7 +124,8 @@ class S3Backend(StorageBackend):
         super().__init__(alias)
         try:
             self._storage = cast("Any", storages[alias])
-        except (ImproperlyConfigured, InvalidStorageError, TypeError) as error:
+        except Exception as error:
+            # A storage class may do anything when it is set up, ask the network even.
             raise DiskNotConfigured(f"The disk {alias!r} cannot be set up.") from error
         location = self._storage.location.strip("/")
         self._prefix = f"{location}/" if location else ""
