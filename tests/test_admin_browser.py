@@ -187,6 +187,7 @@ def run(page, action, *names):
 
 def picture(page, path):
     path.parent.mkdir(parents=True, exist_ok=True)
+    page.wait_for_load_state()
     page.evaluate("scrollTo(0, 0)")
     page.screenshot(path=path, animations="disabled")
     assert path.stat().st_size > 10_000
@@ -279,6 +280,7 @@ def test_page_of_a_backup(page, whole, tmp_path):
     page.get_by_role("button", name="Save", exact=True).click()
     expect(row_of(page, "Before hardmode, kept")).to_be_visible()
     row_of(page, "Before hardmode, kept").get_by_role("link").click()
+    expect(page.get_by_label("Name:")).to_have_value("Before hardmode, kept")
     picture(page, tmp_path / "detail.png")
 
 
