@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from django.contrib.auth.models import AnonymousUser
 from django.utils.crypto import constant_time_compare
+from django.views.decorators.debug import sensitive_variables
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.exceptions import AuthenticationFailed
 
@@ -25,6 +26,8 @@ class NodeAuthentication(BaseAuthentication):
     ``request.user`` stays anonymous: a node is nobody's account.
     """
 
+    # Tracebacks are mailed with the locals of their frames, here a token given and one expected.
+    @sensitive_variables()
     def authenticate(self, request: Request) -> tuple[Any, Node] | None:
         """The node whose token this is; None if there is no Authorization header at all."""
         header = request.headers.get("Authorization")
@@ -40,7 +43,7 @@ class NodeAuthentication(BaseAuthentication):
             raise AuthenticationFailed("The bearer token is wrong.")
         node = _node_called(token_id)
         # An unknown id takes the time of a known one: it must not show which ids there are.
-        expected = node.token if node is not None else crypto.decrypt(crypto.new_encrypted_token())
+        expected = node.token if node is not None else crypto.decrypt(crypto.decoy())
         if not constant_time_compare(token, expected) or node is None:
             raise AuthenticationFailed("The bearer token is wrong.")
         return AnonymousUser(), node

@@ -58,8 +58,25 @@ def decrypt(encrypted: str) -> str:
         raise TokenUnreadable from None
 
 
+def decoy() -> str:
+    """An encrypted token that is nobody's, for the time that it takes to decrypt.
+
+    It is made once a process: making it takes time too.
+    """
+    return _decoy_for(_secrets())
+
+
 def _cipher() -> MultiFernet:
-    return _cipher_for((settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS))
+    return _cipher_for(_secrets())
+
+
+def _secrets() -> tuple[str | bytes, ...]:
+    return (settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS)
+
+
+@functools.lru_cache(maxsize=4)
+def _decoy_for(secrets: tuple[str | bytes, ...]) -> str:
+    return _cipher_for(secrets).encrypt(new_token().encode()).decode()
 
 
 @functools.lru_cache(maxsize=4)

@@ -7,8 +7,10 @@ import uuid
 import pytest
 from django.conf import settings as project
 from django.contrib.auth.models import AnonymousUser
+from django.db import OperationalError, connection
+from django.views.debug import ExceptionReporter
 
-from backups_remote import crypto
+from backups_remote import authentication, crypto
 from backups_remote.models import RESTORING, Backup, Node
 from tests.daemon import Daemon
 from tests.factories import BackupFactory, NodeFactory
@@ -205,6 +207,82 @@ def test_a_deleted_node_is_refused(daemon, backup, node):
     assert errors(daemon.ask(backup, 10, headers=headers), 404)
     Node.objects.filter(pk=loose.pk).delete()
     assert refused([daemon.ask(backup, 10, headers=headers)])
+
+
+def test_the_token_is_in_no_traceback(client, backup, node, caplog):
+    """Where a database fails, projects mail the locals of every frame."""
+    wrong = crypto.new_token()
+
+    def fail(execute, sql, params, many, context):
+        raise OperationalError("server closed the connection")
+
+    for token in (node.token, wrong):
+        caplog.clear()
+        headers = {"Authorization": f"Bearer {node.token_id}.{token}"}
+        with connection.execute_wrapper(fail):
+            answer = client.get(f"/api/remote/backups/{backup.uuid}?size=5", headers=headers)
+        assert answer.status_code == 503
+        reports = [record.exc_info for record in caplog.records if record.exc_info]
+        assert reports
+        for exc_info in reports:
+            html = ExceptionReporter(answer.wsgi_request, *exc_info).get_traceback_html()
+            assert "authenticate" in html
+            assert token not in html
+
+
+def test_the_nodes_own_token_is_in_no_traceback_either(client, backup, node, monkeypatch):
+    token = node.token
+
+    def fail(given, expected):
+        raise RuntimeError("a fault of ours")
+
+    monkeypatch.setattr(authentication, "constant_time_compare", fail)
+    headers = {"Authorization": f"Bearer {node.token_id}.wrong"}
+    with pytest.raises(RuntimeError) as caught:
+        client.get(f"/api/remote/backups/{backup.uuid}?size=5", headers=headers)
+    # Without the frame of this test, which knows the token.
+    exc_info = (caught.type, caught.value, caught.tb.tb_next)
+    html = ExceptionReporter(None, *exc_info).get_traceback_html()
+    assert "authenticate" in html
+    assert token not in html
+
+
+def test_an_unknown_id_costs_what_a_known_one_does(client, backup, node, monkeypatch):
+    """One decryption and one comparison in constant time: nothing shows which ids there are."""
+    calls = []
+
+    def spy(module, name):
+        real = getattr(module, name)
+
+        def spied(*args):
+            calls.append(name)
+            return real(*args)
+
+        monkeypatch.setattr(module, name, spied)
+
+    spy(crypto, "encrypt")
+    spy(crypto, "decrypt")
+    spy(authentication, "constant_time_compare")
+
+    def cost(token_id):
+        calls.clear()
+        headers = {"Authorization": f"Bearer {token_id}.{crypto.new_token()}"}
+        path = f"/api/remote/backups/{backup.uuid}?size=5"
+        assert client.get(path, headers=headers).status_code == 401
+        return list(calls)
+
+    # What is made once a process is made by now.
+    cost(crypto.new_token_id())
+    assert cost(node.token_id) == ["decrypt", "constant_time_compare"]
+    assert cost(crypto.new_token_id()) == ["decrypt", "constant_time_compare"]
+
+
+def test_an_unknown_id_is_refused_under_a_new_secret_key_too(client, backup, settings):
+    path = f"/api/remote/backups/{backup.uuid}?size=5"
+    headers = {"Authorization": f"Bearer {crypto.new_token_id()}.{crypto.new_token()}"}
+    assert client.get(path, headers=headers).status_code == 401
+    settings.SECRET_KEY = "another-key-for-tests"
+    assert client.get(path, headers=headers).status_code == 401
 
 
 # Whose backup it is
