@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -85,7 +85,8 @@ class ArchiveKey:
 class UploadTicket:
     """The answer to a node that asks where to put an archive: one URL a part, in order."""
 
-    urls: list[str]
+    #: Each lets whoever has it write: they stay out of the repr, as of logs.
+    urls: list[str] = field(repr=False)
     part_size: int
 
 

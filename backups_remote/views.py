@@ -127,6 +127,11 @@ class RemoteView(APIView):
     #: The tables' codes for a backup whose state does not allow the call.
     conflict_statuses: ClassVar[Mapping[str, int]] = {"GET": 409, "POST": 400}
 
+    @property
+    def default_response_headers(self) -> dict[str, str]:
+        """What every answer says, errors too: a site-wide cache must not keep one node's URLs."""
+        return {**super().default_response_headers, "Cache-Control": "private, no-store"}
+
     def get_authenticators(self) -> list[BaseAuthentication]:
         """The classes of the setting ``AUTHENTICATION_CLASSES``."""
         return [import_string(path)() for path in app_settings.authentication_classes]

@@ -20,9 +20,10 @@ from django.db import connection, connections, transaction
 from rest_framework.views import APIView
 
 from backups_remote import errors as backups_remote_errors
-from backups_remote import exceptions
-from backups_remote.models import Backup
+from backups_remote import exceptions, lifecycle
+from backups_remote.models import RESTORING, Backup
 from backups_remote.storage.s3 import S3Backend
+from backups_remote.types import Report
 from tests.daemon import PELICAN, PTERODACTYL, Daemon
 from tests.factories import BackupFactory, NodeFactory
 from tests.http import CLOSED, MIB, details, errors, nothing_changes, reached_by, send_raw
@@ -86,6 +87,45 @@ def test_other_methods_are_refused(daemon, backup, open_uploads):
             assert (head.status_code, head.content) == (405, b"")
             overridden = {"X-HTTP-Method-Override": "DELETE", "X-Method-Override": "PUT"}
             assert daemon.call("TRACE", path, headers=overridden).status_code == 405
+
+
+def test_no_answer_may_be_kept_by_a_cache(daemon, backup, server):
+    server.status = RESTORING
+    server.save()
+    nobody = {"Authorization": None}
+    ask, restore = f"{backup.uuid}?size=5", f"{backup.uuid}/restore"
+    failed = {"successful": False}
+    answers = [
+        (200, daemon.call("GET", ask)),
+        (400, daemon.call("GET", str(backup.uuid))),
+        (401, daemon.call("GET", ask, headers=nobody)),
+        (401, daemon.call("POST", restore, json=failed, headers=nobody)),
+        (404, daemon.call("GET", f"{uuid.uuid4()}?size=5")),
+        (405, daemon.call("DELETE", ask)),
+        (405, daemon.call("HEAD", restore)),
+        (204, daemon.call("POST", restore, json=failed)),
+        (400, daemon.call("POST", restore, data=b"{")),
+        (204, daemon.call("POST", str(backup.uuid), json=failed)),
+        (409, daemon.call("GET", ask)),
+    ]
+    for status, answer in answers:
+        assert answer.status_code == status
+        assert answer.headers["Cache-Control"] == "private, no-store", answer.request.url
+
+
+def test_a_cache_of_the_whole_site_keeps_no_urls(client, backup, node, settings):
+    settings.MIDDLEWARE = [
+        "django.middleware.cache.UpdateCacheMiddleware",
+        *settings.MIDDLEWARE,
+        "django.middleware.cache.FetchFromCacheMiddleware",
+    ]
+    path = f"/api/remote/backups/{backup.uuid}?size=5"
+    ours = {"Authorization": f"Bearer {node.bearer_token}"}
+    assert client.get(path, headers=ours).status_code == 200
+    assert client.get(path).status_code == 401
+    backup.refresh_from_db()
+    lifecycle.record_report(backup, Report(successful=False))
+    assert client.get(path, headers=ours).status_code == 409
 
 
 def test_nothing_redirects(daemon, backup, server):
@@ -514,3 +554,10 @@ def test_another_nodes_fault_is_its_own(daemon, live_server, server, backup, set
     assert daemon.report(own_disk, ARCHIVE, None).status_code == 204
     with Daemon(live_server.url, NodeFactory().bearer_token) as other:
         assert details(other.ask(backup, 5), 404)
+
+
+def test_the_repr_of_a_ticket_shows_no_url(backup):
+    ticket = lifecycle.request_upload(backup, 5)
+    assert "X-Amz-Signature" in ticket.urls[0]
+    assert "X-Amz" not in repr(ticket)
+    assert "part_size=" in repr(ticket)
