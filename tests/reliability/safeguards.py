@@ -31,6 +31,7 @@ UPLOADING = "backups_remote/lifecycle/uploading.py"
 KEEPING = "backups_remote/lifecycle/keeping.py"
 RESTORING = "backups_remote/lifecycle/restoring.py"
 STARTING = "backups_remote/lifecycle/starting.py"
+ANNOUNCING = "backups_remote/lifecycle/announcing.py"
 FINDING = "backups_remote/lifecycle/finding.py"
 S3 = "backups_remote/storage/s3.py"
 URLS = "backups_remote/urls.py"
@@ -757,6 +758,175 @@ SAFEGUARDS = [
         "        _refuse_unless_reachable(backup)\n",
         "",
         f"{KEPT}test_an_archive_on_a_nodes_own_disk_stays_behind_when_its_server_moves",
+    ),
+    Safeguard(
+        "a deletion looks at the server after its row has changed",
+        KEEPING,
+        "    if not backup.begin_deletion():\n        return False\n",
+        "    if was_whole and Server.is_restoring(backup.server_id):\n"
+        '        raise BackupConflict("Its server is being restored.")\n'
+        "    return backup.begin_deletion()\n",
+        f"{SECOND}test_a_deletion_that_a_restore_overtakes_is_taken_back",
+    ),
+    Safeguard(
+        "only what the daemon unpacks is restored",
+        RESTORING,
+        "if found.content_type not in _ARCHIVES:",
+        "if not found.content_type:",
+        f"{SECOND}test_an_object_of_another_content_type_is_not_restored[text/plain-True]",
+    ),
+    Safeguard(
+        "a reported backup is its version",
+        MODELS,
+        "return self._complete(_IF_REPORTED, same, version_id=proof.version_id)",
+        "return self._complete(_IF_REPORTED, same)",
+        f"{SECOND}test_in_a_versioned_bucket_a_backup_is_its_version[report]",
+    ),
+    Safeguard(
+        "a proven backup is its version",
+        MODELS,
+        "            version_id=proof.version_id,\n            is_recovered=recovered,",
+        "            is_recovered=recovered,",
+        f"{SECOND}test_in_a_versioned_bucket_a_backup_is_its_version[proof]",
+    ),
+    Safeguard(
+        "a link names the version",
+        RESTORING,
+        "        version_id=backup.version_id,\n        filename",
+        '        version_id="",\n        filename',
+        f"{SECOND}test_in_a_versioned_bucket_a_backup_is_its_version[report]",
+    ),
+    Safeguard(
+        "a restore looks at the version",
+        RESTORING,
+        "backend.stat(backup.object_key, version_id=backup.version_id)",
+        "backend.stat(backup.object_key)",
+        f"{SECOND}test_in_a_versioned_bucket_a_backup_is_its_version[report]",
+    ),
+    Safeguard(
+        "a deletion removes the version",
+        KEEPING,
+        "    version_id = backup.version_id\n",
+        '    version_id = ""\n',
+        f"{SECOND}test_in_a_versioned_bucket_a_backup_is_its_version[report]",
+    ),
+    Safeguard(
+        "a deletion looks the version up where the row has none",
+        KEEPING,
+        "        found = backend.stat(backup.object_key)\n",
+        "        found = None\n",
+        f"{SECOND}test_a_failed_backup_leaves_no_version_of_its_object",
+    ),
+    Safeguard(
+        "age counts from the newest part",
+        SWEEPING,
+        "newest=max(part.uploaded_at for part in listed)",
+        "newest=min(part.uploaded_at for part in listed)",
+        f"{SECOND}test_age_counts_from_the_newest_part",
+    ),
+    Safeguard(
+        "rows without a zone are in the default one",
+        SWEEPING,
+        "timezone.make_aware(moment, timezone.get_default_timezone())",
+        "timezone.make_aware(moment)",
+        f"{SECOND}test_the_hosts_time_zone_does_not_age_a_part_that_arrived_just_now",
+    ),
+    Safeguard(
+        "orphans are looked for on every disk in use",
+        SWEEPING,
+        "return disk == app_settings.default_disk or _on(disk).exists()",
+        "return disk == app_settings.default_disk",
+        f"{SECOND}test_orphans_are_swept_on_every_disk_that_backups_use",
+    ),
+    Safeguard(
+        "a disk that no backup uses is left alone",
+        SWEEPING,
+        "if not (asked or _is_used(disk)):",
+        "if asked is None:",
+        f"{SECOND}test_orphans_are_swept_on_every_disk_that_backups_use",
+    ),
+    Safeguard(
+        "a report goes to the row's disk",
+        REPORTING,
+        "    backend = get_backend(backup.disk)\n    if not backend.presigned_uploads:\n"
+        "        return _take_word",
+        "    backend = get_backend(app_settings.default_disk)\n"
+        "    if not backend.presigned_uploads:\n        return _take_word",
+        f"{SECOND}test_a_backup_ends_on_the_disk_and_under_the_key_it_was_begun_with[success-settings]",
+    ),
+    Safeguard(
+        "a failure goes to the row's disk",
+        REPORTING,
+        "get_backend(backup.disk).abort_upload(backup.object_key, backup.upload_id)",
+        "get_backend(app_settings.default_disk).abort_upload(\n"
+        "            backup.object_key, backup.upload_id\n        )",
+        f"{SECOND}test_a_backup_ends_on_the_disk_and_under_the_key_it_was_begun_with[failure-settings]",
+    ),
+    Safeguard(
+        "a failure is of the row's key",
+        REPORTING,
+        "get_backend(backup.disk).abort_upload(backup.object_key, backup.upload_id)",
+        "backend = get_backend(backup.disk)\n"
+        "        backend.abort_upload(\n"
+        "            backend.object_key(backup.server_uuid, backup.uuid), backup.upload_id\n"
+        "        )",
+        f"{SECOND}test_a_backup_ends_on_the_disk_and_under_the_key_it_was_begun_with[failure-location]",
+    ),
+    Safeguard(
+        "a report is of the row's key",
+        SETTLING,
+        "    found = backend.stat(backup.object_key)\n",
+        "    found = backend.stat(backend.object_key(backup.server_uuid, backup.uuid))\n",
+        f"{SECOND}test_a_backup_ends_on_the_disk_and_under_the_key_it_was_begun_with[success-location]",
+    ),
+    Safeguard(
+        "an upload keeps the part size that it was begun with",
+        UPLOADING,
+        "if backup.upload_id and backup.upload_size == size and backup.part_size:",
+        "if backup.part_size == app_settings.max_part_size:",
+        f"{SECOND}test_a_backup_ends_on_the_disk_and_under_the_key_it_was_begun_with[success-settings]",
+    ),
+    Safeguard(
+        "a sweep reads the database that is written to",
+        SWEEPING,
+        "    backups = Backup.objects.using(router.db_for_write(Backup))\n    return",
+        "    backups = Backup.objects.all()\n    return",
+        f"{SECOND}test_no_rule_is_judged_by_a_replica",
+    ),
+    Safeguard(
+        "rotation reads the database that is written to",
+        KEEPING,
+        "Backup.objects.using(router.db_for_write(Backup)).filter(server=server)",
+        "Backup.objects.filter(server=server)",
+        f"{SECOND}test_no_rule_is_judged_by_a_replica",
+    ),
+    Safeguard(
+        "the limit reads the database that is written to",
+        STARTING,
+        "backups = Backup.objects.using(database).filter(server=server)",
+        "backups = Backup.objects.filter(server=server)",
+        f"{SECOND}test_no_rule_is_judged_by_a_replica",
+    ),
+    Safeguard(
+        "a deletion looks at the database that is written to",
+        MODELS,
+        "        here = cls.objects.using(router.db_for_write(cls))\n",
+        "        here = cls.objects\n",
+        f"{SECOND}test_no_rule_is_judged_by_a_replica",
+    ),
+    Safeguard(
+        "the limit's transaction is on the rows' own database",
+        STARTING,
+        "transaction.atomic(using=database, durable=True)",
+        "transaction.atomic(durable=True)",
+        f"{SECOND}test_the_app_may_live_on_a_database_of_its_own",
+    ),
+    Safeguard(
+        "signals wait for the rows' own database",
+        ANNOUNCING,
+        "        using=router.db_for_write(type(backup), instance=backup),\n",
+        "",
+        f"{SECOND}test_the_app_may_live_on_a_database_of_its_own",
     ),
     # Limits
     Safeguard(
