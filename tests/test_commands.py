@@ -135,7 +135,7 @@ def test_a_stale_upload_is_aborted_failed_and_unlocked(uploading, open_uploads):
     assert uploading.upload_id == ""
     assert open_uploads() == []
     assert f"failed: {uploading.uuid} on s3: silent, its upload aborted" in printed
-    assert "1 expired (1 failed), 0 failed." in printed
+    assert "1 expired (1 failed), 0 errors." in printed
 
 
 def test_a_part_that_arrived_is_a_sign_of_life(uploading, open_uploads):
@@ -226,8 +226,10 @@ def test_a_fault_is_named_the_others_go_on_and_the_exit_is_not_zero(server, uplo
         part_size=1,
         upload_started_at=timezone.now(),
     )
+    out = StringIO()
     with pytest.raises(CommandError, match=str(lost.uuid)):
-        run("expire_stale_uploads", older_than="0s")
+        call_command("expire_stale_uploads", older_than="0s", stdout=out, stderr=out)
+    assert "1 expired (1 failed), 1 error." in out.getvalue()
     uploading.refresh_from_db()
     assert uploading.state is Backup.State.FAILED
     lost.refresh_from_db()

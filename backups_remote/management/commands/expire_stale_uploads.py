@@ -110,7 +110,8 @@ class Command(BaseCommand):
         done = sum(counts.values()) - counts[SweepAction.ERROR]
         parts = [f"{n} {action}" for action, n in counts.items() if action != SweepAction.ERROR]
         summary = f" ({', '.join(parts)})" if parts else ""
-        self.stdout.write(f"{done} {would}expired{summary}, {len(failures)} failed.")
+        errors = f"{len(failures)} error{'' if len(failures) == 1 else 's'}"
+        self.stdout.write(f"{done} {would}expired{summary}, {errors}.")
         if failures:
             named = ", ".join(failures[:_NAMED])
             more = f" and {len(failures) - _NAMED} more" if len(failures) > _NAMED else ""
