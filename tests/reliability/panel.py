@@ -40,7 +40,7 @@ class Site:
 
 
 class Panel:
-    """gunicorn in a process group of its own."""
+    """gunicorn in a process group of its own, which ends with this process however it ends."""
 
     def __init__(self, site, directory, *, workers=2, threads=16):
         self.site = site
@@ -64,6 +64,7 @@ class Panel:
     def start(self):
         """Start it, at the same port as before if it ran already."""
         command = [
+            *(sys.executable, "-m", "tests.reliability.leash"),
             *(sys.executable, "-m", "gunicorn", "tests.reliability.wsgi:application"),
             *("--bind", f"127.0.0.1:{self.port}", "--worker-class", "gthread"),
             *("--workers", str(self.workers), "--threads", str(self.threads)),
@@ -77,7 +78,7 @@ class Panel:
                 command,
                 cwd=ROOT,
                 env=self.site.environment,
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
@@ -98,6 +99,7 @@ class Panel:
             return
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.stdin.close()
         self.process.wait(timeout=10)
         self.process = None
 

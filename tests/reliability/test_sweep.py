@@ -157,6 +157,7 @@ def test_an_upload_with_a_hole_is_not_whole(world, server, local, archive, sweep
 
     assert sweeping() == [(SweepAction.FAILED, str(backup.uuid))]
     assert world.wrong_with(backup, archive) == []
+    assert world.proxy.count(str(backup.uuid))["complete"] == 0
 
 
 @pytest.mark.parametrize("off", [-1, 1])

@@ -1,8 +1,16 @@
 """The instruments themselves: a proxy that signs nothing away, panels that die and come back."""
 
+import json
+import signal
+import subprocess
+import sys
+import time
+
 import pytest
+import requests
 
 from backups_remote.models import Backup
+from tests.reliability.panel import ROOT
 from tests.reliability.proxy import Fault
 from tests.reliability.world import parts_of
 
@@ -54,6 +62,44 @@ def test_a_fault_hits_the_calls_it_names_and_no_others(world, wings, server, dis
 
     assert f.hits >= 1
     assert wings.attempt(lambda d: d.ask(hit, len(tiny))) == 200
+
+
+_RUN_A_PANEL = """
+import json, signal, sys
+from tests.reliability.panel import Panel, Site
+
+site, directory = json.loads(sys.argv[1])
+with Panel(Site(**site), directory, workers=1) as panel:
+    print(panel.url, flush=True)
+    signal.pause()
+"""
+
+
+def answers(url):
+    try:
+        return requests.get(f"{url}/api/remote/backups/x", timeout=10).status_code == 401
+    except requests.ConnectionError:
+        return False
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
+def test_a_panel_ends_with_the_run_that_started_it(world, tmp_path, how):
+    told = json.dumps([vars(world.site()), str(tmp_path)])
+    running = subprocess.Popen(
+        [sys.executable, "-c", _RUN_A_PANEL, told], cwd=ROOT, stdout=subprocess.PIPE, text=True
+    )
+    url = running.stdout.readline().strip()
+    running.stdout.close()
+    assert answers(url)
+
+    running.send_signal(how)
+    assert running.wait(10) == -how
+
+    give_up = time.monotonic() + 10
+    while answers(url) and time.monotonic() < give_up:
+        time.sleep(0.02)
+    assert not answers(url)
 
 
 def _said(archive, backup):
