@@ -21,6 +21,7 @@ from tests.daemon import success
 from tests.reliability.cases import (
     ATTEMPTS,
     FAILED,
+    FAILURE,
     FAULTS,
     OPERATIONS,
     SCENARIOS,
@@ -181,6 +182,47 @@ def test_a_panel_may_die_at_any_step(stage, sweep, name):
 def test_a_store_may_fail_at_any_call(stage, sweep, name):
     tally = Tally(f"faults in {name}")
     run_faults(stage, tally, sweep, fault_cases(stage, [name]))
+    tally.close()
+
+
+@pytest.mark.parametrize("word", ["success", "failure"])
+def test_a_panel_that_dies_over_a_nodes_own_disk_loses_no_word(stage, sweep, word):
+    """The node's word is all there is: what is committed stays, what is not is said again."""
+    tally = Tally(f"crashes in a {word} on the node's own disk")
+    stage = replace(stage, disk="wings")
+    body = success(stage.archive, None) if word == "success" else FAILURE
+
+    def say(backup, where=None):
+        headers = {"X-Crash-At": where} if where else {}
+        return lambda d: d.call("POST", f"{backup.uuid}", json=body, headers=headers)
+
+    def again(backup):
+        node = stage.node(CLAIMED_PERSEVERANCE)
+        # 400: the table's answer to a success that is recorded already.
+        if node.persist(say(backup)) not in {204, 400}:
+            tally.note(str(backup.uuid), f"the node heard {node.answers}")
+
+    counting = stage.node()
+    assert counting.attempt(say(stage.world.pending(stage.server, stage.disk), "count")) == 204
+    steps = counting.last.headers["X-Steps"].split()
+    assert steps
+    played = []
+    for (number, step), when, fate in itertools.product(
+        enumerate(steps, start=1), ("before", "after"), (*NODE, "is late")
+    ):
+        backup = stage.world.pending(stage.server, stage.disk)
+        title = f"killed {when} {number} ({step}), node {fate}"
+        if stage.node().attempt(say(backup, f"{number}:{when}")) is not None:
+            tally.note(title, "nobody died")
+        if fate == "retries":
+            again(backup)
+        unheard = when == "before" and fate == "gone" and number == 1
+        played.append((title, backup, fate, FAILED if word == "failure" or unheard else WHOLE))
+    sweep(stage.disk)
+    for title, backup, fate, end in played:
+        if fate == "is late":
+            again(backup)
+        tally.judge(stage, title, backup, end)
     tally.close()
 
 

@@ -160,6 +160,25 @@ def test_an_upload_with_a_hole_is_not_whole(world, server, local, archive, sweep
     assert world.proxy.count(str(backup.uuid))["complete"] == 0
 
 
+def test_an_upload_of_other_parts_than_planned_is_not_whole(
+    world, server, local, archive, sweeping
+):
+    """They add up, and their numbers are right: the store would refuse the first one's length."""
+    backup = world.uploading(server, local, archive, parts=0)
+    for number, piece in [(1, archive[:1000]), (2, archive[1000:])]:
+        world.s3.upload_part(
+            Bucket=world.store.bucket,
+            Key=backup.object_key,
+            UploadId=backup.upload_id,
+            PartNumber=number,
+            Body=piece,
+        )
+
+    assert sweeping() == [(SweepAction.FAILED, str(backup.uuid))]
+    assert world.wrong_with(backup, archive) == []
+    assert world.proxy.count(str(backup.uuid))["complete"] == 0
+
+
 @pytest.mark.parametrize("off", [-1, 1])
 def test_an_upload_of_another_size_is_not_whole(world, server, local, tiny, sweeping, off):
     backup = world.uploading(server, local, tiny, size=len(tiny) + off)

@@ -180,9 +180,11 @@ class World:
 
     def wrong_with(self, backup, archive):
         """Everything that is not as it must be at the end of ``backup``, in words."""
+        row = Backup.objects.filter(pk=backup.pk).first()
+        if backup.disk not in self.locations:
+            return [*self._wrong_on_node(row, archive)]
         key = self.key_of(backup)
         found = self.look(key)
-        row = Backup.objects.filter(pk=backup.pk).first()
         return [*self._wrong(row, found, archive), *self._leaks(key)]
 
     def _wrong(self, row, found, archive):
@@ -206,6 +208,17 @@ class World:
                 yield "its bytes are not the archive's"
             if row.checksum not in {f"sha1:{sha1}", "" if row.is_recovered else f"sha1:{sha1}"}:
                 yield f"its checksum is {row.checksum!r}"
+
+    def _wrong_on_node(self, row, archive):
+        """What the node said is all there is."""
+        if row.state not in {Backup.State.COMPLETED, Backup.State.FAILED}:
+            yield f"it ended as {row.state}"
+        sha1 = hashlib.sha1(archive).hexdigest()
+        said = (f"sha1:{sha1}", len(archive)) if row.is_successful else ("", 0)
+        if (row.checksum, row.size) != said:
+            yield f"its checksum and size are {row.checksum!r} and {row.size}"
+        if row.object_key or row.upload_id:
+            yield "it has to do with a store"
 
     def _leaks(self, key):
         for _, upload_id in self.uploads(key):
