@@ -118,9 +118,19 @@ def database(tmp_path_factory):
 
 
 @contextlib.contextmanager
+def heeding_interrupts():
+    """Start processes that Ctrl-C ends: those of a shell's background job would ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@contextlib.contextmanager
 def serving(log, **variables):
     """``manage.py runserver`` in a session of its own; its address, its process."""
-    with log.open("wb") as output:
+    with log.open("wb") as output, heeding_interrupts():
         process = subprocess.Popen(
             [sys.executable, "manage.py", "runserver", "127.0.0.1:0"],
             cwd=ROOT,
