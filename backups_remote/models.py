@@ -540,7 +540,7 @@ class Backup(models.Model):
         )
 
     def complete_on_node(self, report: Report) -> bool:
-        """PENDING or FAILED → COMPLETED: the archive lies on the node's own disk."""
+        """PENDING, UPLOADING or FAILED → COMPLETED: the archive lies on the node's own disk."""
         return self._complete(
             _IF_UNREPORTED_OR_FAILED,
             checksum=report.checksum,
