@@ -16,6 +16,7 @@ from backups_remote import lifecycle
 from backups_remote.exceptions import BackupConflict, RestoreRefused
 from backups_remote.models import Backup, Server
 from backups_remote.storage import get_backend
+from backups_remote.testing import MemoryBackend
 from backups_remote.types import Report, SweepAction
 from tests.conftest import S3_BACKEND
 from tests.daemon import cut
@@ -80,6 +81,28 @@ def test_an_object_of_another_content_type_is_not_restored(
         assert Server.objects.get().status is None
     else:
         assert requests.get(lifecycle.start_restore(backup), timeout=30).content == ARCHIVE
+
+
+def test_an_archive_that_the_store_has_to_thaw_is_not_restored(server, settings):
+    """The daemon would empty the server, and then be refused the archive."""
+    settings.BACKUPS_REMOTE = {
+        "DEFAULT_DISK": "memory",
+        "BACKENDS": {"memory": "backups_remote.testing.MemoryBackend"},
+    }
+    try:
+        backup = lifecycle.start_backup(server)
+        ticket = lifecycle.request_upload(backup, len(ARCHIVE))
+        MemoryBackend.put_part(ticket.urls[0], ARCHIVE)
+        lifecycle.record_report(backup, Report(True, "sha1:abc", len(ARCHIVE)))
+        MemoryBackend.objects[backup.object_key].is_readable = False
+        with pytest.raises(RestoreRefused, match="archive class"):
+            lifecycle.start_restore(backup)
+        assert Server.objects.get().status is None
+
+        MemoryBackend.objects[backup.object_key].is_readable = True
+        assert lifecycle.start_restore(backup) is not None
+    finally:
+        MemoryBackend.clear()
 
 
 def test_a_deletion_that_a_restore_overtakes_is_taken_back(daemon, backup, monkeypatch):

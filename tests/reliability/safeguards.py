@@ -784,6 +784,13 @@ SAFEGUARDS = [
         f"{SECOND}test_an_object_of_another_content_type_is_not_restored[text/plain-True]",
     ),
     Safeguard(
+        "what the store has to thaw first is not restored",
+        RESTORING,
+        "if not found.is_readable:",
+        "if found.is_readable is None:",
+        f"{SECOND}test_an_archive_that_the_store_has_to_thaw_is_not_restored",
+    ),
+    Safeguard(
         "a reported backup is its version",
         MODELS,
         "return self._complete(_IF_REPORTED, same, version_id=proof.version_id)",
