@@ -397,7 +397,8 @@ def test_a_command_that_dies_is_simply_run_again(tiny_stage, commander):
 def test_a_command_may_die_at_any_step(tiny_stage, commander, fate):
     tally = Tally(f"crashes of the command, node {fate}")
     steps = command_steps(tiny_stage, commander())
-    # After one step is as good as before the next: nothing that stays happens in between.
+    # Half of the product, for time's sake: after one step is as good as before the next, as nothing
+    # that stays happens in between.
     when = "before" if fate == NODE[0] else "after"
     cases = [
         (f"killed {when} {number} ({step}), node {fate}", f"{number}:{when}", None, fate)
