@@ -69,6 +69,7 @@ def main() -> int:
     )
     if chosen == list(STEPS):
         report.write(sections, curve, time.monotonic() - start)
+        report.quote(sections)
         plot.write(curve)
         console.print(f"Written: {report.PATH.name} and {plot.PATH.name}, in docs/.")
     return bool(short)

@@ -43,7 +43,7 @@ def run(store: Store, scratch: Path, progress: Callable[[str], None]) -> Section
         Figure(
             f"Peak memory, of {MANY:,} beside {FEW:,}",
             many.peak / few.peak,
-            1.1,
+            1.2,
             f"{many.peak / 1e6:.0f} MB",
             f"{few.peak / 1e6:.0f} MB",
         ),

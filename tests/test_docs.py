@@ -259,3 +259,14 @@ def test_the_numbers_of_the_readme_are_the_codes():
     assert f"newest {READ_FOR_NAMES:,} backups" in house
     assert f"for {CLAIM.seconds // 60} minutes," in house
     assert f"{LARGEST_BODY // 1024**2} MiB" in section("### Endpoints")
+
+
+def test_the_figures_that_readme_quotes_are_those_of_the_benchmarks():
+    quoted = (ROOT / "README.md").read_text(encoding="utf-8").partition("<!-- speed -->")[2]
+    measured = (ROOT / "docs" / "benchmarks.md").read_text(encoding="utf-8")
+    time, factor, ratio = re.search(
+        r"answer in ([\d.]+ ms), (\d+) times .* takes ([\d.]+) times", quoted
+    ).groups()
+    faster = re.search(rf"plain DRF \+ boto3 \| {re.escape(time)} \|[^|]+\| ([\d.]+)×", measured)
+    assert round(float(faster[1])) == int(factor)
+    assert f"floor | {ratio}× |" in measured
