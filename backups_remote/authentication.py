@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from django.contrib.auth.models import AnonymousUser
+from django.db import router
 from django.utils.crypto import constant_time_compare
 from django.views.decorators.debug import sensitive_variables
 from rest_framework.authentication import BaseAuthentication
@@ -54,7 +55,9 @@ class NodeAuthentication(BaseAuthentication):
 
 
 def _node_called(token_id: str) -> Node | None:
+    # A replica may not know a new node yet, nor that a token was replaced.
+    nodes = Node.objects.using(router.db_for_write(Node))
     try:
-        return Node.objects.get(token_id=token_id)
+        return nodes.get(token_id=token_id)
     except Node.DoesNotExist:
         return None

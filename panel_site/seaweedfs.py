@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
 
 _START_TIMEOUT: Final = 60.0
+_ATTEMPTS: Final = 3
 #: Every SeaweedFS port P takes P + 10000 besides.
 _GRPC_OFFSET: Final = 10_000
 _PORTS: Final = ("s3.port", "master.port", "volume.port", "filer.port", "admin.port")
@@ -83,6 +84,20 @@ def running_store(bucket: str = "backups") -> Iterator[Store]:
         RuntimeError: it does not answer; the end of its log is in the message.
 
     """
+    with contextlib.ExitStack() as running:
+        for attempt in range(1, _ATTEMPTS + 1):
+            try:
+                store = running.enter_context(_started(bucket))
+                break
+            except RuntimeError:
+                # Another program can have taken a port since it was found free.
+                if attempt == _ATTEMPTS:
+                    raise
+        yield store
+
+
+@contextlib.contextmanager
+def _started(bucket: str) -> Iterator[Store]:
     directory = Path(tempfile.mkdtemp(prefix="seaweedfs-"))
     ports = _free_ports(len(_PORTS))
     store = Store(f"http://127.0.0.1:{ports[0]}", bucket, "panel", "panel-secret")

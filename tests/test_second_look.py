@@ -326,7 +326,7 @@ class LaggingReplica:
         return "default"
 
 
-def test_no_rule_is_judged_by_a_replica(backup, settings):
+def test_no_rule_is_judged_by_a_replica(backup, settings, client, node):
     """What a replica does not know yet would be an orphan, a spare backup, a free place."""
     settings.DATABASE_ROUTERS = [f"{__name__}.{LaggingReplica.__qualname__}"]
     Server.objects.using("default").update(backup_limit=2)
@@ -343,6 +343,9 @@ def test_no_rule_is_judged_by_a_replica(backup, settings):
     second = lifecycle.start_backup(server, rotating=True)
     assert [o.action for o in lifecycle.expire(Backup.objects.filter(pk=second.pk))] == ["failed"]
     assert lifecycle.rotate_backups(server) == []
+    headers = {"Authorization": f"Bearer {node.bearer_token}"}
+    path = f"/api/remote/backups/{backup.uuid}"
+    assert client.get(path, {"size": 10}, headers=headers).status_code == 409
     lifecycle.delete_backup(backup)
 
 
