@@ -55,6 +55,18 @@ def put_parts(backend, key, upload_id, *bodies):
         assert requests.put(url, data=body, timeout=30).status_code == 200
 
 
+@pytest.mark.once
+@pytest.mark.parametrize("name", ["plain", "gär tén/+&=?#%20~!'()*", "日本/ "])
+def test_the_store_accepts_every_url(backend, location, name):
+    key = f"{location}/{name}/archive.tar.gz"
+    upload_id = backend.create_upload(key, "mark")
+    urls = backend.presign_parts(key, upload_id, 150, HOUR)
+    with requests.Session() as session:
+        assert {session.put(url, data=b"x", timeout=30).status_code for url in urls} == {200}
+    assert [part.number for part in backend.list_parts(key, upload_id)] == list(range(1, 151))
+    backend.abort_upload(key, upload_id)
+
+
 def test_parts_become_an_object_that_proves_itself(backend, key):
     bodies = os.urandom(5 * MIB), os.urandom(5 * MIB), b"the rest"
     upload_id = backend.create_upload(key, "the mark")
