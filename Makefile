@@ -10,7 +10,7 @@ demo: $(VENV)/.installed
 	@$(BIN)/python -m panel_site.demo $(if $(DIR),--dir "$(DIR)") $(if $(KEEP),--keep)
 
 test: $(VENV)/.installed
-	@$(BIN)/python -m pytest -m "not torture"
+	@$(BIN)/python -m pytest -n 2 --dist loadfile -m "not torture"
 
 torture: $(VENV)/.installed
 	@$(BIN)/python -m pytest -m torture -s

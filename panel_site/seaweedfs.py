@@ -113,8 +113,9 @@ def _started(bucket: str) -> Iterator[Store]:
         "-ip.bind=127.0.0.1",
         f"-s3.config={config}",
         *(f"-{name}={port}" for name, port in zip(_PORTS, ports, strict=True)),
-        f"-filer.localSocket={directory / 'filer.sock'}",
-        f"-s3.localSocket={directory / 's3.sock'}",
+        # In its working directory: a socket's whole path may be no longer than 107 bytes.
+        "-filer.localSocket=filer.sock",
+        "-s3.localSocket=s3.sock",
         "-admin.ui=false",
         "-webdav=false",
         "-s3.port.iceberg=0",
