@@ -61,6 +61,7 @@ def write(sections: list[Section], curve: dict, seconds: float) -> None:
         _INTRODUCTION,
         f"- Date: {dt.datetime.now(dt.UTC):%Y-%m-%d}, the run took {seconds:.0f} s",
         f"- Machine: {os.cpu_count()} cores, {_processor()}, {memory:.0f} GiB, {platform.system()}",
+        f"- Load of the machine at the end, the benchmarks' own included: {os.getloadavg()[2]:.1f}",
         f"- Python {platform.python_version()}, "
         + ", ".join(f"{name} {version(name)}" for name in _PACKAGES),
         "",
