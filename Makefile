@@ -4,16 +4,34 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test torture bench lint types contract migrations check clean
+.PHONY: demo test browser themes unit versions torture stores bench lint types contract migrations check messages lock clean
 
 demo: $(VENV)/.installed
 	@$(BIN)/python -m panel_site.demo $(if $(DIR),--dir "$(DIR)") $(if $(KEEP),--keep)
 
 test: $(VENV)/.installed
-	@$(BIN)/python -m pytest -n 2 --dist loadfile -m "not torture"
+	@$(BIN)/python -m pytest -n 3 --dist worksteal -m "not torture and not browser"
+
+# The admin in a chromium.
+browser: $(VENV)/.installed
+	@REQUIRE_BROWSER=1 $(BIN)/python -m pytest -q -n 3 --dist worksteal -m browser tests/admin
+
+# The same in each of the themes that are supported.
+themes: browser
+	@ADMIN_THEME=unfold $(BIN)/python -m pytest -q -n 3 --dist worksteal -m browser tests/admin
+	@ADMIN_THEME=jazzmin $(BIN)/python -m pytest -q -n 3 --dist worksteal -m browser tests/admin
+
+unit: $(VENV)/.installed
+	@$(BIN)/python -m pytest tests/unit
+
+versions: $(VENV)/.versioning
+	@$(BIN)/nox $(if $(SESSIONS),--sessions $(SESSIONS))
 
 torture: $(VENV)/.installed
 	@$(BIN)/python -m pytest -m torture -s
+
+stores: $(VENV)/.stocked
+	@$(BIN)/python -m tests.storage.stores
 
 bench: $(VENV)/.benching
 	@$(BIN)/python -m benchmarks $(if $(ONLY),--only $(ONLY))
@@ -21,6 +39,7 @@ bench: $(VENV)/.benching
 lint: $(VENV)/.linting
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
+	@$(BIN)/typos
 
 types: $(VENV)/.linting
 	@$(BIN)/mypy
@@ -33,21 +52,40 @@ migrations: $(VENV)/.installed
 
 check: lint types contract migrations
 
-clean:
-	rm -rf $(VENV) var build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+# Brings the catalogues up to date with the code, and compiles them; needs gettext.
+messages: $(VENV)/.installed
+	@cd backups_remote && ../$(BIN)/django-admin makemessages --all --no-location --no-wrap --no-obsolete
+	@cd backups_remote && ../$(BIN)/django-admin compilemessages
 
-$(VENV)/.installed: pyproject.toml
+# The versions that development and CI run on; the package itself asks for lower bounds alone.
+lock: $(VENV)/.linting
+	@$(BIN)/uv pip compile pyproject.toml --group dev --group stores --group databases \
+		--group bench --group versions --universal --python-version 3.11 --no-annotate --upgrade \
+		--quiet --custom-compile-command "make lock" --output-file constraints.txt
+
+clean:
+	rm -rf $(VENV) .nox .trixie var build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+$(VENV)/.installed: pyproject.toml constraints.txt
 	@echo "Setting up $(VENV) ..."
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed (make PYTHON=python3.12 ...)."; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed (make PYTHON=python3.13 ...)."; exit 1; }
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade "pip>=25.1"
-	@PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --disable-pip-version-check --group test --editable .
+	@PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --group test --editable .
 	@touch $@
 
 $(VENV)/.benching: $(VENV)/.installed
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --group bench
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --group bench
+	@touch $@
+
+$(VENV)/.stocked: $(VENV)/.installed
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --group stores
+	@touch $@
+
+$(VENV)/.versioning: $(VENV)/.installed
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --group versions
 	@touch $@
 
 $(VENV)/.linting: $(VENV)/.installed
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --group lint
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --group lint
 	@touch $@

@@ -1,4 +1,4 @@
-"""A daemon's bearer token tells which node is calling."""
+"""Authenticates nodes by the bearer token of their daemon."""
 
 from __future__ import annotations
 
@@ -13,24 +13,30 @@ from rest_framework.exceptions import AuthenticationFailed
 
 from backups_remote import crypto
 from backups_remote.models import Node
+from backups_remote.sql import Lookup
 
 if TYPE_CHECKING:
     from rest_framework.request import Request
 
 _SCHEME: Final = "bearer"
 _REALM: Final = 'Bearer realm="backups_remote"'
+_from_id = Lookup(
+    Node,
+    lambda token_id: Node.objects.filter(token_id__gte=token_id).order_by("token_id")[:1],
+    ("token_id",),
+)
 
 
 class NodeAuthentication(BaseAuthentication):
     """``Authorization: Bearer <token_id>.<token>`` → the Node, in ``request.auth``.
 
-    ``request.user`` stays anonymous: a node is nobody's account.
+    ``request.user`` stays anonymous: a node is not a user.
     """
 
-    # Tracebacks are mailed with the locals of their frames, here a token given and one expected.
+    # Error mails contain local variables: here the received token and the expected one.
     @sensitive_variables()
     def authenticate(self, request: Request) -> tuple[Any, Node] | None:
-        """The node whose token this is; None if there is no Authorization header at all."""
+        """The node with this token; None if there is no Authorization header."""
         header = request.headers.get("Authorization")
         if header is None:
             return None
@@ -38,26 +44,31 @@ class NodeAuthentication(BaseAuthentication):
         token_id, dot, token = credentials.strip().partition(".")
         if scheme.lower() != _SCHEME or not (dot and token_id and token):
             raise AuthenticationFailed("The Authorization header is malformed.")
-        # A NUL, say: PostgreSQL takes none, not even to look for it.
+        # PostgreSQL accepts no NUL, not even as a value to search for.
         visible = credentials.isascii() and credentials.isprintable()
         if not visible or len(token_id) > crypto.TOKEN_ID_LENGTH:
             raise AuthenticationFailed("The bearer token is wrong.")
-        node = _node_called(token_id)
-        # An unknown id takes the time of a known one: it must not show which ids there are.
+        node = _node_with_id_from(token_id)
+        # An unknown id is answered like a known one, in the same time: the answer must not reveal
+        # which ids exist. Another node's token is decrypted instead; it is usually unreadable too
+        # if SECRET_KEY was changed without a fallback.
         expected = node.token if node is not None else crypto.decrypt(crypto.decoy())
-        if not constant_time_compare(token, expected) or node is None:
+        is_right = constant_time_compare(token, expected)
+        if node is None or node.token_id != token_id or not is_right:
             raise AuthenticationFailed("The bearer token is wrong.")
         return AnonymousUser(), node
 
     def authenticate_header(self, request: Request) -> str:  # noqa: ARG002
-        """What WWW-Authenticate says on a 401."""
         return _REALM
 
 
-def _node_called(token_id: str) -> Node | None:
-    # A replica may not know a new node yet, nor that a token was replaced.
-    nodes = Node.objects.using(router.db_for_write(Node))
-    try:
-        return nodes.get(token_id=token_id)
-    except Node.DoesNotExist:
-        return None
+def _node_with_id_from(token_id: str) -> Node | None:
+    """The node with this id, else the next one in order, else the first; None without nodes.
+
+    Each is one look-up along the index.
+    """
+    found = _from_id.first(token_id)
+    if found is None:
+        # A replica may not have a new node or a new token yet.
+        found = Node.objects.using(router.db_for_write(Node)).order_by("token_id").first()
+    return found

@@ -1,10 +1,10 @@
-"""System checks: one for each setting, each disk's own, and what a deployment needs besides.
+"""System checks: of each setting, of each disk, and of the deployment.
 
-| id | what is wrong |
+| id | problem |
 | --- | --- |
 | ``backups_remote.E001`` | ``BACKUPS_REMOTE`` is not a dict |
-| ``backups_remote.E002`` | it has a key that is not known |
-| ``backups_remote.E003`` | ``DEFAULT_DISK`` is no disk |
+| ``backups_remote.E002`` | it has an unknown key |
+| ``backups_remote.E003`` | ``DEFAULT_DISK`` is not a disk |
 | ``backups_remote.E004`` | ``MAX_PART_SIZE`` is not a number of bytes from 5 MiB to 5 GiB |
 | ``backups_remote.E005`` | ``MAX_PARTS`` is not a number from 1 to 10,000 |
 | ``backups_remote.E006`` | ``URL_LIFESPAN`` is not None or a duration of 1 second to 7 days |
@@ -14,23 +14,35 @@
 | ``backups_remote.E010`` | ``AUTHENTICATION_CLASSES`` does not list importable classes |
 | ``backups_remote.E011`` | ``BACKENDS`` does not map disks to StorageBackend classes |
 | ``backups_remote.E012`` | ``RECOVER_UPLOADS`` is not a boolean |
-| ``backups_remote.W001`` | ``SECURE_SSL_REDIRECT`` would redirect daemons, which lose their body |
-| ``backups_remote.x1xx`` | a disk's own (see its backend), ``E103`` under ``--deploy`` only |
+| ``backups_remote.E013`` | ``RESTORE_TIMEOUT`` is not a duration of at least a minute |
+| ``backups_remote.E014`` | ``DAEMON`` is not None or the path of an importable Daemon class |
+| ``backups_remote.E015`` | ``PUBLIC_ENDPOINTS`` does not map disks to http or https URLs |
+| ``backups_remote.E016`` | ``EVENTS_KEPT`` is not a duration of at least a day |
+| ``backups_remote.E017`` | ``BACKUP_OVERDUE_AFTER`` is not None or a duration of a minute or more |
+| ``backups_remote.E100`` | a disk cannot be set up |
+| ``backups_remote.W001`` | ``SECURE_SSL_REDIRECT`` would redirect daemons, whose reports get lost |
+| ``backups_remote.W003`` | nodes are given URLs of an internal address |
+| ``backups_remote.W002`` | nodes keep their archives, and ``REPORT_REPLAY_WINDOW`` is 0 |
+
+A disk's backend has more of its own, such as ``backups_remote.storage.s3.checks``.
 """
 
 from __future__ import annotations
 
 import datetime as dt
 import re
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from django.conf import settings
 from django.core import checks
 from django.core.checks import CheckMessage, Error, Tags, register
+from django.core.exceptions import ValidationError
 from django.urls import NoReverseMatch, reverse
 from django.utils.module_loading import import_string
 from rest_framework.authentication import BaseAuthentication
 
+from backups_remote.addresses import is_internal, validate_base_url
 from backups_remote.conf import (
     DEFAULTS,
     LARGEST_PART_NUMBER,
@@ -41,6 +53,7 @@ from backups_remote.conf import (
     app_settings,
     as_timedelta,
 )
+from backups_remote.daemon import Daemon
 from backups_remote.exceptions import DiskNotConfigured
 from backups_remote.storage import configured_disks, get_backend
 
@@ -51,44 +64,98 @@ if TYPE_CHECKING:
 
 
 def check_settings(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
-    """Every key of ``BACKUPS_REMOTE``."""
+    """Check every key of ``BACKUPS_REMOTE``."""
     del app_configs, kwargs
     ours = app_settings.user_settings
     if not isinstance(ours, dict):
-        return [_error(1, "BACKUPS_REMOTE is not a dict.", "Set it to a dict, or leave it out.")]
+        return [
+            Error(
+                "BACKUPS_REMOTE is not a dict.",
+                hint="Set it to a dict, or leave it out.",
+                id="backups_remote.E001",
+            )
+        ]
     found: list[CheckMessage] = [
-        _error(
-            2,
+        Error(
             f"BACKUPS_REMOTE has the unknown key {key!r}.",
-            f"Known keys are {', '.join(DEFAULTS)}.",
+            hint=f"Known keys are {', '.join(DEFAULTS)}.",
+            id="backups_remote.E002",
         )
         for key in ours
         if key not in DEFAULTS
     ]
-    # BACKENDS first: a disk is judged by it.
-    for key in sorted(ours.keys() & _RULES.keys(), key=lambda key: key != "BACKENDS"):
-        number, rule, hint = _RULES[key]
-        if not rule(ours[key]):
-            found.append(_error(number, f"BACKUPS_REMOTE[{key!r}] has a bad value.", hint))
-            if key == "BACKENDS":
+    # BACKENDS first: it decides which disks there are.
+    rules = sorted(_RULES, key=lambda rule: rule.key != "BACKENDS")
+    for rule in rules:
+        if rule.key in ours and not rule.is_valid(ours[rule.key]):
+            message = f"BACKUPS_REMOTE[{rule.key!r}] has a bad value."
+            found.append(Error(message, hint=rule.hint, id=rule.id))
+            if rule.key == "BACKENDS":
                 return found
     return found
 
 
 def check_disks(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
-    """What the backend of each disk that the settings name says about its configuration."""
+    """Have the backend of each disk that the settings name check its configuration."""
     del app_configs, kwargs
-    return _ask_disks(connect=False)
+    return _check_each_disk(connect=False)
+
+
+def check_replay(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    """Warn of lost archives: a daemon deletes its own when a repeated report is answered 400."""
+    del app_configs, kwargs
+    if not _is_usable() or not _is_disk(app_settings.default_disk):
+        return []
+    disk = app_settings.default_disk
+    try:
+        keeps_on_node = not get_backend(disk).presigned_uploads
+    except DiskNotConfigured:
+        return []
+    window = app_settings.user_settings.get("REPORT_REPLAY_WINDOW", 0)
+    if not keeps_on_node or not _is_duration(window) or app_settings.report_replay_window:
+        return []
+    return [
+        checks.Warning(
+            f"Nodes keep the archives of the disk {disk!r}, and delete one when the answer to "
+            "their report is lost and its repeat is answered 400.",
+            hint="Set BACKUPS_REMOTE['REPORT_REPLAY_WINDOW'], for example to 300 seconds.",
+            id="backups_remote.W002",
+        )
+    ]
 
 
 def check_connections(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
-    """Whether the stores of those disks answer. Uses the network: under ``check --deploy`` only."""
+    """Check that the stores of those disks answer. Uses the network: ``check --deploy`` only."""
     del app_configs, kwargs
-    return _ask_disks(connect=True)
+    return _check_each_disk(connect=True)
+
+
+def check_internal_addresses(
+    app_configs: Sequence[AppConfig] | None, **kwargs: Any
+) -> list[CheckMessage]:
+    """Warn of restores that newer daemons refuse: from an address in an internal network."""
+    del app_configs, kwargs
+    found: list[CheckMessage] = []
+    for disk in _disks_for_backups():
+        try:
+            host = get_backend(disk).host_for_nodes()
+        except DiskNotConfigured:
+            continue
+        if host is not None and is_internal(host):
+            found.append(
+                checks.Warning(
+                    f"Nodes fetch archives of the disk {disk!r} from {host}, an internal address. "
+                    "Wings 1.13.1 and later refuse such a restore.",
+                    hint="Name it in each node's config.yml, under "
+                    "system.backups.restore_host_allowlist, and silence this warning.",
+                    id="backups_remote.W003",
+                )
+            )
+    return found
 
 
 def check_redirect(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
-    """A daemon that is redirected to https repeats its POST as a GET without a body."""
+    """Warn of a redirect to https: a daemon repeats its POST as a GET without a body."""
     del app_configs, kwargs
     if not settings.SECURE_SSL_REDIRECT:
         return []
@@ -108,21 +175,23 @@ def check_redirect(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> li
 
 
 def register_checks() -> None:
-    """Register them all; called when Django starts."""
+    """Register all checks; called when Django starts."""
     register(check_settings, "backups_remote")
     register(check_disks, "backups_remote")
+    register(check_replay, "backups_remote")
+    register(check_internal_addresses, "backups_remote", deploy=True)
     register(check_redirect, Tags.security, deploy=True)
     register(check_connections, "backups_remote", deploy=True)
 
 
-def _ask_disks(*, connect: bool) -> list[CheckMessage]:
+def _check_each_disk(*, connect: bool) -> list[CheckMessage]:
     found: list[CheckMessage] = []
     for disk in _disks_for_backups():
         try:
             backend = get_backend(disk)
         except DiskNotConfigured as error:
             found.append(
-                Error(str(error), hint="Look at its STORAGES options.", id="backups_remote.E100")
+                Error(str(error), hint="Check its STORAGES options.", id="backups_remote.E100")
             )
             continue
         wrong = backend.check()
@@ -133,18 +202,20 @@ def _ask_disks(*, connect: bool) -> list[CheckMessage]:
 
 
 def _disks_for_backups() -> list[str]:
-    """The disks that the settings name: any other alias may be the host's own, media say.
+    """The disks that the settings name: another alias may hold something else, such as media.
 
-    What ``check_settings`` finds to be no disk is left out.
+    Names that are no disk are left out; ``check_settings`` reports them.
     """
-    if not isinstance(app_settings.user_settings, dict) or not _are_backends(app_settings.backends):
+    if not _is_usable():
         return []
     named = [app_settings.default_disk, *app_settings.backends]
     return list(dict.fromkeys(filter(_is_disk, named)))
 
 
-def _error(number: int, message: str, hint: str) -> Error:
-    return Error(message, hint=hint, id=f"backups_remote.E{number:03}")
+def _is_usable() -> bool:
+    """Whether the disks can be read from the settings; ``check_settings`` reports if not."""
+    ours = app_settings.user_settings
+    return isinstance(ours, dict) and _are_backends(app_settings.backends)
 
 
 def _is_disk(value: Any) -> bool:
@@ -174,44 +245,131 @@ def _are_authentication_classes(value: Any) -> bool:
     return all(isinstance(c, type) and issubclass(c, BaseAuthentication) for c in classes)
 
 
+def _is_daemon(value: Any) -> bool:
+    if value is None:
+        return True
+    try:
+        daemon = import_string(value)
+    except (ImportError, AttributeError, TypeError):
+        return False
+    return isinstance(daemon, type) and issubclass(daemon, Daemon)
+
+
+def _are_endpoints(value: Any) -> bool:
+    if not isinstance(value, dict) or not value.keys() <= set(configured_disks()):
+        return False
+    try:
+        for url in value.values():
+            validate_base_url(url)
+    except (AttributeError, TypeError, ValidationError):
+        return False
+    return True
+
+
 def _are_backends(value: Any) -> bool:
     return isinstance(value, dict) and value.keys() <= set(configured_disks())
 
 
-#: Key → the number of its check, its rule, its hint.
-_RULES: Final[dict[str, tuple[int, Callable[[Any], bool], str]]] = {
-    "DEFAULT_DISK": (3, _is_disk, "Use 'wings' or an alias of STORAGES that a backend serves."),
-    "MAX_PART_SIZE": (
-        4,
+@dataclass(frozen=True, slots=True)
+class _Rule:
+    """What the value of a key must be, and the error if it is not."""
+
+    key: str
+    is_valid: Callable[[Any], bool]
+    hint: str
+    id: str
+
+
+_RULES: Final = (
+    _Rule(
+        "DEFAULT_DISK",
+        _is_disk,
+        "Use 'wings' or an alias of STORAGES that a backend serves.",
+        id="backups_remote.E003",
+    ),
+    _Rule(
+        "MAX_PART_SIZE",
         lambda value: _is_int(value, MIN_PART_SIZE, LARGEST_PART_SIZE),
         "Use a number of bytes from 5 MiB to 5 GiB, such as 128 * 1024**2.",
+        id="backups_remote.E004",
     ),
-    "MAX_PARTS": (
-        5,
+    _Rule(
+        "MAX_PARTS",
         lambda value: _is_int(value, 1, LARGEST_PART_NUMBER),
         "Use a whole number from 1 to 10,000.",
+        id="backups_remote.E005",
     ),
-    "URL_LIFESPAN": (
-        6,
+    _Rule(
+        "URL_LIFESPAN",
         lambda value: value is None or _is_duration(value, low=1, high=LONGEST_URL_LIFESPAN),
         "Use a timedelta (or seconds) of at most 7 days, or None to let it grow with the size.",
+        id="backups_remote.E006",
     ),
-    "STALE_AFTER": (7, _is_duration, "Use a timedelta (or seconds) of at most ten years."),
-    "REPORT_REPLAY_WINDOW": (8, _is_duration, "Use a timedelta (or seconds); 0 turns it off."),
-    "MAX_CONCURRENT_UPLOADS": (
-        9,
+    _Rule(
+        "STALE_AFTER",
+        _is_duration,
+        "Use a timedelta (or seconds) of at most ten years.",
+        id="backups_remote.E007",
+    ),
+    _Rule(
+        "REPORT_REPLAY_WINDOW",
+        _is_duration,
+        "Use a timedelta (or seconds); 0 turns it off.",
+        id="backups_remote.E008",
+    ),
+    _Rule(
+        "MAX_CONCURRENT_UPLOADS",
         lambda value: value is None or _is_int(value, 1),
-        "Use a positive whole number, or None to say nothing.",
+        "Use a positive whole number, or None to leave it out of answers.",
+        id="backups_remote.E009",
     ),
-    "AUTHENTICATION_CLASSES": (
-        10,
+    _Rule(
+        "AUTHENTICATION_CLASSES",
         _are_authentication_classes,
         "List dotted paths of rest_framework authentication classes.",
+        id="backups_remote.E010",
     ),
-    "BACKENDS": (
-        11,
+    _Rule(
+        "BACKENDS",
         _are_backends,
         "Map disk aliases to dotted paths of backups_remote.storage.StorageBackend subclasses.",
+        id="backups_remote.E011",
     ),
-    "RECOVER_UPLOADS": (12, lambda value: isinstance(value, bool), "Use True or False."),
-}
+    _Rule(
+        "RECOVER_UPLOADS",
+        lambda value: isinstance(value, bool),
+        "Use True or False.",
+        id="backups_remote.E012",
+    ),
+    _Rule(
+        "RESTORE_TIMEOUT",
+        lambda value: _is_duration(value, low=60),
+        "Use a timedelta (or seconds) of at least a minute and at most ten years.",
+        id="backups_remote.E013",
+    ),
+    _Rule(
+        "DAEMON",
+        _is_daemon,
+        "Use None or the dotted path of a backups_remote.daemon.Daemon subclass. "
+        "'backups_remote.daemon.WingsDaemon' needs: pip install 'backups-remote[wings]'.",
+        id="backups_remote.E014",
+    ),
+    _Rule(
+        "PUBLIC_ENDPOINTS",
+        _are_endpoints,
+        "Map disk aliases to URLs such as 'https://s3.example.com'.",
+        id="backups_remote.E015",
+    ),
+    _Rule(
+        "EVENTS_KEPT",
+        lambda value: _is_duration(value, low=86_400),
+        "Use a timedelta (or seconds) of at least a day and at most ten years.",
+        id="backups_remote.E016",
+    ),
+    _Rule(
+        "BACKUP_OVERDUE_AFTER",
+        lambda value: value is None or _is_duration(value, low=60),
+        "Use a timedelta (or seconds) of at least a minute and at most ten years, or None.",
+        id="backups_remote.E017",
+    ),
+)

@@ -1,7 +1,7 @@
-"""Node tokens: made, encrypted at rest, read back.
+"""Tokens of nodes: generation, encryption and decryption.
 
-The key is derived from SECRET_KEY; SECRET_KEY_FALLBACKS are tried when reading, so that a
-rotated SECRET_KEY leaves every node connected.
+The key is derived from SECRET_KEY. SECRET_KEY_FALLBACKS are tried for decryption, so that nodes
+stay connected when SECRET_KEY is rotated.
 """
 
 from __future__ import annotations
@@ -36,20 +36,20 @@ def new_token() -> str:
 
 
 def new_encrypted_token() -> str:
-    """A random token, encrypted as the database keeps it."""
+    """A random token, encrypted for the database."""
     return encrypt(new_token())
 
 
 def encrypt(token: str) -> str:
-    """Encrypt under today's SECRET_KEY."""
+    """Encrypt with the current SECRET_KEY."""
     return _cipher().encrypt(token.encode()).decode()
 
 
 def decrypt(encrypted: str) -> str:
-    """Read back what ``encrypt`` made under SECRET_KEY or one of SECRET_KEY_FALLBACKS.
+    """Decrypt with SECRET_KEY or one of SECRET_KEY_FALLBACKS.
 
     Raises:
-        TokenUnreadable: no key fits.
+        TokenUnreadable: none of them fits.
 
     """
     try:
@@ -59,9 +59,9 @@ def decrypt(encrypted: str) -> str:
 
 
 def decoy() -> str:
-    """An encrypted token that is nobody's, for the time that it takes to decrypt.
+    """An encrypted token of no node, to spend the time of a decryption on.
 
-    It is made once a process: making it takes time too.
+    It is generated once per process, since generating it takes time as well.
     """
     return _decoy_for(_secrets())
 

@@ -1,31 +1,42 @@
-"""Everything that this package raises on purpose.
+"""The exceptions of this package.
 
 ::
 
     BackupsRemoteError
     ├── BackupNotFound
-    ├── BackupConflict                 what was asked does not fit the backup's state
+    ├── BackupConflict                 the backup's state does not allow the call
     │   ├── AlreadyCompleted
     │   ├── BackupLocked
     │   ├── BackupLimitReached
     │   └── RestoreRefused
     ├── UploadsNotSupported
     ├── ReportRefused
-    ├── TryAgain                       nothing is wrong with the call: repeat it
+    ├── TryAgain                       the call is valid: repeat it later
     │   ├── SettlementInProgress
     │   └── TokenUnreadable
-    └── StorageError
-        ├── UploadNotFound
-        ├── UploadRejected
-        └── StorageUnavailable
-            └── DiskNotConfigured
+    ├── StorageError
+    │   ├── UploadNotFound
+    │   ├── UploadRejected
+    │   └── StorageUnavailable
+    │       ├── DiskNotConfigured
+    │       └── StorageTimeout
+    └── DaemonError                    a node's daemon did not accept a call
+        ├── DaemonNotBegun             it has certainly not begun
+        │   ├── DaemonRefused
+        │   ├── DaemonNotReached
+        │   └── DaemonNotConfigured
+        └── DaemonUnclear              it may have begun
 
-A class's docstring is the message it carries when none is given.
+The docstring of a class is its default message.
 """
 
 from __future__ import annotations
 
 import inspect
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from uuid import UUID
 
 
 class BackupsRemoteError(Exception):
@@ -97,3 +108,34 @@ class StorageUnavailable(StorageError):
 
 class DiskNotConfigured(StorageUnavailable):
     """The backup's disk is not configured."""
+
+
+class StorageTimeout(StorageUnavailable):
+    """The store did not answer in time; it may still be working on the call."""
+
+
+class DaemonError(BackupsRemoteError):
+    """The node's daemon did not accept the call."""
+
+    #: The backup that ``back_up`` created before the call; None from other functions.
+    backup_uuid: UUID | None = None
+
+
+class DaemonNotBegun(DaemonError):
+    """The node's daemon has certainly not begun."""
+
+
+class DaemonRefused(DaemonNotBegun):
+    """The node's daemon refused the call."""
+
+
+class DaemonNotReached(DaemonNotBegun):
+    """The node's daemon could not be reached."""
+
+
+class DaemonNotConfigured(DaemonNotBegun):
+    """The panel calls no daemon on this node."""
+
+
+class DaemonUnclear(DaemonError):
+    """The node's daemon gave no clear answer; it may have begun."""

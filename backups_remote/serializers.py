@@ -1,27 +1,30 @@
-"""The parameter and body tables of the three endpoints. What was said, not what it means."""
+"""The parameters and bodies of the endpoints: their syntax, not their meaning."""
 
 from __future__ import annotations
 
+import functools
 import re
 from typing import Any, Final
+from uuid import UUID
 
 from rest_framework import serializers
 
 from backups_remote.conf import LARGEST_PART_NUMBER, app_settings
+from backups_remote.lifecycle.lookup import CANONICAL_UUID
 from backups_remote.types import Report, ReportedPart
 
 _DECIMAL: Final = re.compile(r"[0-9]{1,18}", re.ASCII)
-#: Visible ASCII: what checksums, their types and ETags consist of.
+#: Visible ASCII, of which checksums, their types and ETags consist.
 _VISIBLE: Final = re.compile(r"[!-~]*", re.ASCII)
 _LONGEST_ETAG: Final = 1024
-#: What every database's 64-bit column takes.
+#: The largest value of a 64-bit column in every database.
 LARGEST_SIZE: Final = 2**63 - 1
 
 
 class SizeField(serializers.Field[int, Any, int, Any]):
-    """A number of bytes. Only a real JSON integer will do (no true, 1.0 or "1").
+    """A number of bytes: a JSON integer, not ``true``, ``1.0`` or ``"1"``.
 
-    A report is bounded by what a row can hold alone: what fits a disk is for the disk to judge.
+    The only bound is what a row can hold. What fits a disk is not decided here.
     """
 
     default_error_messages = {
@@ -31,7 +34,6 @@ class SizeField(serializers.Field[int, Any, int, Any]):
     }
 
     def to_internal_value(self, data: Any) -> int:
-        """Validate."""
         if type(data) is not int:
             self.fail("invalid")
         if data < 0:
@@ -42,17 +44,16 @@ class SizeField(serializers.Field[int, Any, int, Any]):
 
     @property
     def largest(self) -> int:
-        """The largest number taken."""
+        """The largest number that is valid."""
         return LARGEST_SIZE
 
 
 class QuerySizeField(SizeField):
-    """A positive number of bytes that can be uploaded, written in decimal digits."""
+    """A positive number of bytes, in decimal digits, small enough for an upload."""
 
     default_error_messages = {"zero": "Ensure this value is greater than 0."}
 
     def to_internal_value(self, data: Any) -> int:
-        """Validate."""
         if not isinstance(data, str) or not _DECIMAL.fullmatch(data):
             self.fail("invalid")
         size = super().to_internal_value(int(data))
@@ -62,12 +63,32 @@ class QuerySizeField(SizeField):
 
     @property
     def largest(self) -> int:
-        """As many parts of the largest size as an upload may have."""
+        """The size of an upload with the most parts of the largest size."""
         return app_settings.largest_size
 
 
+class QueryPartNumberField(QuerySizeField):
+    """The number of a part, in decimal digits."""
+
+    @property
+    def largest(self) -> int:
+        """The number of the last part that an upload may have."""
+        return app_settings.max_parts
+
+
+class UUIDField(serializers.Field[UUID, Any, str, Any]):
+    """A UUID as a string with dashes; not ``urn:uuid:…``, and no number."""
+
+    default_error_messages = {"invalid": "Not a valid UUID."}
+
+    def to_internal_value(self, data: Any) -> UUID:
+        if not isinstance(data, str) or not CANONICAL_UUID.fullmatch(data):
+            self.fail("invalid")
+        return UUID(data)
+
+
 class TokenField(serializers.Field[str, Any, str, Any]):
-    """A short word of visible ASCII, such as a checksum."""
+    """A short string of visible ASCII, such as a checksum."""
 
     default_error_messages = {
         "invalid": "Not a valid string.",
@@ -79,7 +100,6 @@ class TokenField(serializers.Field[str, Any, str, Any]):
         self.longest = longest
 
     def to_internal_value(self, data: Any) -> str:
-        """Validate."""
         if not isinstance(data, str) or not _VISIBLE.fullmatch(data):
             self.fail("invalid")
         if len(data) > self.longest:
@@ -88,21 +108,20 @@ class TokenField(serializers.Field[str, Any, str, Any]):
 
 
 class StrictBooleanField(serializers.BooleanField):
-    """A JSON boolean: the word "false" or a 0 is a broken body, not an answer."""
+    """A JSON boolean. The string "false" and the number 0 are invalid."""
 
-    # DRF takes what is missing from an HTML form for an unticked box. It hands an empty body on
-    # as a form wherever the content type says so: that would be a failure which nobody reported.
+    # REST framework reads a field that is missing from an HTML form as an unticked box, and passes
+    # an empty body on as a form if the content type says so: that would be a failure report.
     default_empty_html = serializers.empty
 
     def to_internal_value(self, data: Any) -> bool:
-        """Validate."""
         if not isinstance(data, bool):
             self.fail("invalid", input=type(data).__name__)
         return data
 
 
 class PartsField(serializers.Field[tuple[ReportedPart, ...], Any, Any, Any]):
-    """The list of parts. One field, not a serializer a part: there can be 10,000 of them."""
+    """The list of parts. One field, as a serializer for each of 10,000 parts would be slow."""
 
     default_error_messages = {
         "invalid": "Expected a list of objects.",
@@ -113,7 +132,6 @@ class PartsField(serializers.Field[tuple[ReportedPart, ...], Any, Any, Any]):
     }
 
     def to_internal_value(self, data: Any) -> tuple[ReportedPart, ...]:
-        """Validate."""
         if not isinstance(data, list):
             self.fail("invalid")
         seen: set[int] = set()
@@ -137,14 +155,44 @@ class PartsField(serializers.Field[tuple[ReportedPart, ...], Any, Any, Any]):
         return tuple(parts)
 
 
-class UploadRequestSerializer(serializers.Serializer[None]):
+class RequestSerializer(serializers.Serializer[None]):
+    """The parameters or the body of a request. Unknown keys are ignored."""
+
+    @classmethod
+    def parse(cls, data: Any) -> dict[str, Any]:
+        """The valid values, by field.
+
+        Raises:
+            rest_framework.exceptions.ValidationError: with the problems of each field.
+
+        """
+        values: dict[str, Any] = _shared(cls).run_validation(data)
+        return values
+
+
+@functools.cache
+def _shared(serializer_class: type[RequestSerializer]) -> RequestSerializer:
+    """One for all requests: copying the fields for each takes longer than they work.
+
+    ``run_validation`` keeps nothing of what it is given, nor do the fields.
+    """
+    return serializer_class()
+
+
+class UploadRequestSerializer(RequestSerializer):
     """The query of GET /backups/{backup}."""
 
     size = QuerySizeField()
 
 
-class ReportSerializer(serializers.Serializer[None]):
-    """The body of POST /backups/{backup}. Keys that it does not name are ignored."""
+class PartsRequestSerializer(RequestSerializer):
+    """The query of GET /backups/{backup}/s3/parts."""
+
+    from_part = QueryPartNumberField()
+
+
+class ReportSerializer(RequestSerializer):
+    """The body of POST /backups/{backup}."""
 
     successful = StrictBooleanField()
     checksum = TokenField(longest=128, required=False, allow_null=True)
@@ -153,7 +201,7 @@ class ReportSerializer(serializers.Serializer[None]):
     parts = PartsField(required=False, allow_null=True)
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
-        """What is required if ``successful`` is true."""
+        """Require the fields of a success."""
         if attrs["successful"]:
             missing = [
                 name
@@ -165,21 +213,33 @@ class ReportSerializer(serializers.Serializer[None]):
                 raise serializers.ValidationError(dict.fromkeys(missing, message), "required")
         return attrs
 
-    @property
-    def report(self) -> Report:
-        """What the node said, once it is valid."""
-        said = self.validated_data
-        if not said["successful"]:
+    @classmethod
+    def parse_report(cls, data: Any) -> Report:
+        """The report that a body makes.
+
+        Raises:
+            rest_framework.exceptions.ValidationError: with the problems of each field.
+
+        """
+        values = cls.parse(data)
+        if not values["successful"]:
             return Report(successful=False)
         return Report(
             successful=True,
-            checksum=f"{said['checksum_type']}:{said['checksum']}",
-            size=said["size"],
-            parts=said.get("parts") or (),
+            checksum=f"{values['checksum_type']}:{values['checksum']}",
+            size=values["size"],
+            parts=values.get("parts") or (),
         )
 
 
-class RestoreSerializer(serializers.Serializer[None]):
+class RestoreSerializer(RequestSerializer):
     """The body of POST /backups/{backup}/restore."""
+
+    successful = StrictBooleanField()
+    server_uuid = UUIDField(required=False, allow_null=True)
+
+
+class DeletionSerializer(RequestSerializer):
+    """The body of POST /backups/{backup}/deletion."""
 
     successful = StrictBooleanField()

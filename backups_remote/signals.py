@@ -1,14 +1,23 @@
-"""What the rest of a project may want to hear of.
+"""Signals for the rest of the project.
 
-Each is sent once, after the change is committed, by whoever brought it about: a request, a
-command, the admin. Receivers that raise are logged and hold nothing up.
+Each is sent on commit, by the process that made the change: a request, a command, the admin. It is
+sent at most once: if the process dies between commit and signal, it is never sent. Receivers that
+raise are logged and do not stop others.
 """
 
 from django.dispatch import Signal
 
-#: ``backup``: its archive is proven whole.
+#: ``backup``: ``start_backup`` created it.
+backup_created = Signal()
+#: ``backup``: its archive is complete.
 backup_completed = Signal()
-#: ``backup``: it ended without an archive.
+#: ``backup``: it failed, and has no archive.
 backup_failed = Signal()
-#: ``backup``, ``successful``: its node finished restoring it, one way or the other.
+#: ``backup``, ``forgotten``: its row is gone, so that ``backup.pk`` is None; ``forgotten`` is True
+#: if its archive was left where it is.
+backup_deleted = Signal()
+#: ``backup``: its server shows that it is being restored.
+restore_started = Signal()
+#: ``backup``, ``successful``: its node reported the end of a restore, or did not report one within
+#: ``RESTORE_TIMEOUT`` (False).
 restore_reported = Signal()

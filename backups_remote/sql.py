@@ -1,29 +1,38 @@
-"""The statements of the hot path, without compiling them anew at every call.
+"""The SQL of the hot path, compiled once.
 
-Django's ORM takes several times as long to compile a look-up or an UPDATE of a backup as the
-database takes to run it. What they say is still written once, as querysets and Q objects beside
-the models; here the SQL that comes of them is kept for each database.
+Django's ORM needs several times as long to compile a look-up or an UPDATE of a backup as the
+database needs to run it. The conditions are still written once, as querysets and Q objects beside
+the models; this module keeps the SQL that they compile to, for each database.
 """
 
 from __future__ import annotations
 
+import datetime as dt
 import functools
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypeVar, cast
 
+from django.conf import settings
 from django.core.exceptions import FullResultSet
 from django.db import connections, router
+from django.db.models import CharField, DateTimeField, TextField
 from django.db.models.sql import Query
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from django.db.backends.base.base import BaseDatabaseWrapper
     from django.db.models import Field, Model, Q, QuerySet
 
 M = TypeVar("M", bound="Model")
 
+_KINDS: Final[dict[type, tuple[type, ...]]] = {
+    str: (CharField, TextField),
+    dt.datetime: (DateTimeField,),
+}
+
 
 class Guard:
-    """A fixed condition that a row must meet. Make one a module, not one a call."""
+    """A fixed condition on a row. Create it once per module, not per call."""
 
     def __init__(self, condition: Q) -> None:
         self.condition = condition
@@ -32,45 +41,65 @@ class Guard:
 def update_if(
     instance: Model, guard: Guard, *, same: dict[str, Any], changes: dict[str, Any]
 ) -> bool:
-    """One UPDATE of ``instance``'s row if it meets ``guard`` and its ``same`` fields are these.
+    """UPDATE the row of ``instance`` if it meets ``guard`` and its fields equal ``same``.
 
-    False if no such row is there: nothing was changed then.
+    Returns whether the row was changed.
     """
     model = type(instance)
     alias = router.db_for_write(model, instance=instance)
-    connection = connections[alias]
     guard_sql, guard_params = _compiled(model, guard, alias)
-    columns = _quoted_columns(model, alias)
-    sql = (
-        f"UPDATE {columns['']} SET {', '.join(f'{columns[name]} = %s' for name in changes)} "  # noqa: S608 - names of the model's own
-        f"WHERE {columns['pk']} = %s AND {guard_sql}"
-        f"{''.join(f' AND {columns[name]} ' + _equals(value) for name, value in same.items())}"
-    )
-
-    def prepared(fields: dict[str, Any]) -> list[Any]:
-        return [
-            model._meta.get_field(name).get_db_prep_save(value, connection)  # type: ignore[union-attr]  # noqa: SLF001
-            for name, value in fields.items()
-        ]
-
+    equal = tuple((name, value is None) for name, value in same.items())
+    sql = _guarded_update(model, tuple(changes), equal, guard_sql, alias)
     known = {name: value for name, value in same.items() if value is not None}
-    params = [*prepared(changes), instance.pk, *guard_params, *prepared(known)]
+    connection = connections[alias]
+    params = [
+        *_prepared(model, changes, connection),
+        instance.pk,
+        *guard_params,
+        *_prepared(model, known, connection),
+    ]
     with connection.cursor() as cursor:
         cursor.execute(sql, params)
         return bool(cursor.rowcount)
 
 
-def _equals(value: object) -> str:
-    return "IS NULL" if value is None else "= %s"
+def insert(model: type[Model], alias: str, values: dict[str, Any]) -> None:
+    """INSERT a row with these fields, which must be all but the key. The key is not read back."""
+    sql = _insertion(model, tuple(values), alias)
+    connection = connections[alias]
+    with connection.cursor() as cursor:
+        cursor.execute(sql, _prepared(model, values, connection))
+
+
+def _prepared(
+    model: type[Model], values: dict[str, Any], connection: BaseDatabaseWrapper
+) -> list[Any]:
+    """What each field hands to the database for its value.
+
+    Texts and NULL are the same on every database, and a time zone leaves nothing to convert: these
+    are most of the values, and asking the field takes longer than all the rest of the statement.
+    """
+    fields = _fields(model)
+    adapt_time = connection.ops.adapt_datetimefield_value
+    prepared = []
+    for name, value in values.items():
+        field, kind = fields[name]
+        if value is None or (kind is str and type(value) is str):
+            prepared.append(value)
+        elif kind is dt.datetime and isinstance(value, dt.datetime) and value.tzinfo:
+            prepared.append(adapt_time(value))
+        else:
+            prepared.append(field.get_db_prep_save(value, connection))
+    return prepared
 
 
 class Lookup(Generic[M]):
-    """A look-up of one row, compiled once a database; only the values change.
+    """A query for one row, compiled once per database; only the values change.
 
-    It asks the database that is written to: a replica may not have yet what a daemon is told.
+    It reads the database for writes: a replica may not have the newest rows yet.
 
-    ``build`` makes its queryset from any values of the right types. It must filter by ``fields``
-    in their order, and by nothing else that has a value.
+    ``build`` returns the queryset for any values of the right types. It must filter by ``fields``
+    in their order, and by nothing else that has a value. Its order counts if it is sliced.
     """
 
     def __init__(
@@ -79,15 +108,17 @@ class Lookup(Generic[M]):
         self._model = model
         self._build = build
         self._fields = [cast("Field[Any, Any]", model._meta.get_field(name)) for name in fields]  # noqa: SLF001
-        self._kept: dict[str, _Statement] = {}
+        self._kept: dict[tuple[str, bool], _Statement] = {}
 
     def first(self, *values: Any) -> M | None:
         """The row whose fields have these values, or None."""
         alias = router.db_for_write(self._model)
         connection = connections[alias]
-        if alias not in self._kept:
-            self._kept[alias] = _statement(self._build(*values), alias)
-        kept = self._kept[alias]
+        # MariaDB's times are read in another way without time zones.
+        key = alias, settings.USE_TZ
+        if key not in self._kept:
+            self._kept[key] = _statement(self._build(*values), alias)
+        kept = self._kept[key]
         params = [
             field.get_db_prep_value(value, connection)
             for field, value in zip(self._fields, values, strict=True)
@@ -116,8 +147,10 @@ class _Statement(NamedTuple):
 
 
 def _statement(rows: QuerySet[Any], alias: str) -> _Statement:
-    """What Django's own way through a queryset works out anew at every call."""
-    compiler = rows.order_by().query.get_compiler(alias)
+    """Compile ``rows``, which Django would do again at every call."""
+    if not rows.query.is_sliced:
+        rows = rows.order_by()
+    compiler = rows.query.get_compiler(alias)
     sql = compiler.as_sql()[0]
     selected = [expression for expression, _, _ in compiler.select]
     names = compiler.annotation_col_map
@@ -134,6 +167,42 @@ def _compiled(model: type[Model], guard: Guard, alias: str) -> tuple[str, tuple[
     except FullResultSet:
         return "1 = 1", ()
     return f"({sql})", tuple(params)
+
+
+@functools.lru_cache(maxsize=256)
+def _guarded_update(
+    model: type[Model],
+    changes: tuple[str, ...],
+    same: tuple[tuple[str, bool], ...],
+    guard_sql: str,
+    alias: str,
+) -> str:
+    """``same`` says of each field whether it must be NULL."""
+    columns = _quoted_columns(model, alias)
+    equal = [f" AND {columns[name]} {'IS NULL' if null else '= %s'}" for name, null in same]
+    return (
+        f"UPDATE {columns['']} SET {', '.join(f'{columns[name]} = %s' for name in changes)} "  # noqa: S608 - names of the model's own
+        f"WHERE {columns['pk']} = %s AND {guard_sql}{''.join(equal)}"
+    )
+
+
+@functools.lru_cache(maxsize=16)
+def _insertion(model: type[Model], names: tuple[str, ...], alias: str) -> str:
+    columns = _quoted_columns(model, alias)
+    return (
+        f"INSERT INTO {columns['']} ({', '.join(columns[name] for name in names)}) "  # noqa: S608 - names of the model's own
+        f"VALUES ({', '.join(['%s'] * len(names))})"
+    )
+
+
+@functools.lru_cache(maxsize=16)
+def _fields(model: type[Model]) -> dict[str, tuple[Field[Any, Any], type | None]]:
+    """Field name → the field, and ``str`` or ``datetime`` if its values are such."""
+
+    def kind_of(field: Field[Any, Any]) -> type | None:
+        return next((kind for kind, fields in _KINDS.items() if isinstance(field, fields)), None)
+
+    return {field.name: (field, kind_of(field)) for field in model._meta.concrete_fields}  # noqa: SLF001
 
 
 @functools.lru_cache(maxsize=16)

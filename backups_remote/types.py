@@ -1,4 +1,4 @@
-"""The frozen values that cross the rooms' boundaries. No behaviour, no Django, no boto."""
+"""Frozen values that are passed between the packages. No behaviour, no Django, no boto."""
 
 from __future__ import annotations
 
@@ -13,16 +13,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class PartPlan:
-    """How an archive is cut: ``count`` parts of ``part_size`` bytes, the last one no larger."""
+    """``count`` parts from number ``first`` on, of ``part_size`` bytes each.
 
-    size: int
+    The last part of the archive may be smaller. ``size`` is the archive's, in bytes; None where it
+    is not known yet.
+    """
+
+    size: int | None
     part_size: int
     count: int
+    first: int = 1
 
 
 @dataclass(frozen=True, slots=True)
 class ReportedPart:
-    """A part as the node names it. ``etag`` is empty where the store gave the node none."""
+    """A part as the node reports it. ``etag`` is empty if the store gave the node none."""
 
     number: int
     etag: str
@@ -30,7 +35,7 @@ class ReportedPart:
 
 @dataclass(frozen=True, slots=True)
 class StoredPart:
-    """A part as the store lists it: ``etag`` as it stands there, ``size`` in bytes."""
+    """A part as the store lists it: ``etag`` unchanged, ``size`` in bytes."""
 
     number: int
     etag: str
@@ -40,20 +45,24 @@ class StoredPart:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What a node says about a backup it made. ``checksum`` reads ``"sha1:<hex>"``."""
+    """A node's report about a backup. ``checksum`` has the form ``"sha1:<hex>"``.
+
+    ``reason`` says in words why the backup failed, where that is not the node's own word.
+    """
 
     successful: bool
     checksum: str = ""
     size: int = 0
     parts: tuple[ReportedPart, ...] = ()
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class StoredObject:
     """A finished object as the store shows it: ``etag`` without quotes, ``size`` in bytes.
 
-    ``mark`` is None where the store kept no mark of ours. ``is_readable`` is False while the store
-    has the bytes in an archive class: it would have to thaw them before anybody can read them.
+    ``mark`` is None if the store kept no mark. ``is_readable`` is False while the object is in an
+    archive storage class and has not been thawed.
     """
 
     size: int
@@ -75,7 +84,7 @@ class OpenUpload:
 
 @dataclass(frozen=True, slots=True)
 class ArchiveKey:
-    """The two ids that an object key of ours names."""
+    """The two ids in the object key of an archive."""
 
     server: uuid.UUID
     backup: uuid.UUID
@@ -83,15 +92,29 @@ class ArchiveKey:
 
 @dataclass(frozen=True, slots=True)
 class UploadTicket:
-    """The answer to a node that asks where to put an archive: one URL a part, in order."""
+    """The answer to a node that asks for an upload: a URL for each part, in order."""
 
-    #: Each lets whoever has it write: they stay out of the repr, as of logs.
+    #: Each grants write access: kept out of the repr, and so out of logs.
     urls: list[str] = field(repr=False)
     part_size: int
 
 
+@dataclass(frozen=True, slots=True)
+class UploadProgress:
+    """How much of an upload is in the store; sizes in bytes.
+
+    What is expected is None for an archive that is streamed: its size is not known yet.
+    """
+
+    parts: int
+    expected_parts: int | None
+    size: int
+    expected_size: int | None
+    last_part_at: dt.datetime | None
+
+
 class SweepAction(enum.StrEnum):
-    """What one line of a sweep did, or with ``dry_run`` would do."""
+    """What a sweep did, or with ``dry_run`` would do, for one subject."""
 
     COMPLETED = "completed"
     RECOVERED = "recovered"
@@ -99,14 +122,32 @@ class SweepAction(enum.StrEnum):
     UPLOAD_ABORTED = "upload aborted"
     ORPHAN_ABORTED = "orphan aborted"
     DELETED = "deleted"
+    RESTORE_ENDED = "restore ended"
+    #: Of events that were old enough; the subject says how many.
+    EVENTS_PRUNED = "events pruned"
+    #: Nothing was done. The detail says what the store did not show.
+    NOTICE = "notice"
     ERROR = "error"
 
 
 @dataclass(frozen=True, slots=True)
 class SweepOutcome:
-    """One line of a sweep: ``subject`` is a backup's uuid, an orphan's key or a disk."""
+    """One outcome of a sweep.
+
+    ``subject`` is the uuid of a backup or a server, the key of an orphan, a disk, or a number of
+    events. ``disk`` is empty if no disk is concerned.
+    """
 
     action: SweepAction
     subject: str
     disk: str
     detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CopyOutcome:
+    """The outcome for one backup of a copied bucket; ``problem`` says why it was not accepted."""
+
+    backup: str
+    is_accepted: bool
+    problem: str = ""

@@ -1,13 +1,15 @@
-"""The three endpoints: parse → one lifecycle call → answer.
+"""The endpoints: parse → one lifecycle call → answer.
 
-They stand on their own feet: the host project's DRF settings neither reach nor are needed by them.
+They are independent of the host project's settings of REST framework.
 """
 
 from __future__ import annotations
 
+import functools
 import json
 from typing import IO, TYPE_CHECKING, Any, ClassVar, Final, cast
 
+from django.utils import translation
 from django.utils.module_loading import import_string
 from rest_framework.exceptions import APIException, ParseError
 from rest_framework.negotiation import BaseContentNegotiation
@@ -18,27 +20,32 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from backups_remote import lifecycle
+from backups_remote.actors import ActorKind, acting_as
 from backups_remote.conf import app_settings
-from backups_remote.errors import error_response
+from backups_remote.error_responses import error_response
 from backups_remote.models import Node
 from backups_remote.serializers import (
+    DeletionSerializer,
+    PartsRequestSerializer,
     ReportSerializer,
     RestoreSerializer,
     UploadRequestSerializer,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
+    from django.http import HttpRequest
+    from django.http.response import HttpResponseBase
     from rest_framework.authentication import BaseAuthentication
     from rest_framework.request import Request
 
-#: A report of 10,000 parts is well under a megabyte; ETags of some stores are longer.
+#: A report of 10,000 parts is well under a megabyte; some stores' ETags are longer.
 LARGEST_BODY: Final = 4 * 1024**2
 
 
 class BodyTooLarge(APIException):
-    """413: no report is that long."""
+    """413: no report is so large."""
 
     status_code = 413
     default_detail = "The body is too large."
@@ -46,7 +53,7 @@ class BodyTooLarge(APIException):
 
 
 class DaemonJSONParser(BaseParser):
-    """JSON whatever the content type says, bounded, and strict about it."""
+    """Strict JSON of limited size, whatever the content type."""
 
     media_type = "*/*"
 
@@ -56,12 +63,11 @@ class DaemonJSONParser(BaseParser):
         media_type: str | None = None,  # noqa: ARG002
         parser_context: Mapping[str, Any] | None = None,  # noqa: ARG002
     ) -> dict[str, Any]:
-        """The body's object."""
         body = stream.read(LARGEST_BODY + 1)
         if len(body) > LARGEST_BODY:
             raise BodyTooLarge
         try:
-            # Bytes would be read as UTF-16 or with lone surrogates too.
+            # From bytes, json would also accept UTF-16 and lone surrogates.
             data = json.loads(body.decode(), parse_constant=_refuse_constant)
         except (ValueError, RecursionError):
             raise ParseError("The body is not valid JSON.") from None
@@ -71,7 +77,7 @@ class DaemonJSONParser(BaseParser):
 
 
 class DaemonJSONRenderer(BaseRenderer):
-    """Compact ASCII JSON, the same under every Accept header."""
+    """Compact ASCII JSON, whatever the Accept header."""
 
     media_type = "application/json"
     format = "json"
@@ -83,15 +89,13 @@ class DaemonJSONRenderer(BaseRenderer):
         accepted_media_type: str | None = None,  # noqa: ARG002
         renderer_context: Mapping[str, Any] | None = None,  # noqa: ARG002
     ) -> bytes:
-        """The body's bytes; none at all for an empty answer."""
         return b"" if data is None else json.dumps(data, separators=(",", ":")).encode()
 
 
 class IgnoreAccept(BaseContentNegotiation):
-    """Daemons ask for vendor types of their own and read JSON."""
+    """Daemons accept vendor types of their own, and read JSON."""
 
     def select_parser(self, request: Request, parsers: Sequence[BaseParser]) -> BaseParser:  # type: ignore[override]  # noqa: ARG002
-        """The one parser."""
         return parsers[0]
 
     def select_renderer(  # type: ignore[override]
@@ -100,20 +104,18 @@ class IgnoreAccept(BaseContentNegotiation):
         renderers: Sequence[BaseRenderer],
         format_suffix: str | None = None,  # noqa: ARG002
     ) -> tuple[BaseRenderer, str]:
-        """The one renderer."""
         return renderers[0], renderers[0].media_type or ""
 
 
 class IsNode(BasePermission):
-    """Whoever calls proved to be a node."""
+    """The caller authenticated as a node."""
 
     def has_permission(self, request: Request, view: APIView) -> bool:  # noqa: ARG002
-        """Whether authentication found a node."""
         return isinstance(request.auth, Node)
 
 
 class RemoteView(APIView):
-    """What the endpoints share."""
+    """Base of the endpoints."""
 
     permission_classes = (IsNode,)
     parser_classes = (DaemonJSONParser,)
@@ -122,22 +124,27 @@ class RemoteView(APIView):
     content_negotiation_class = IgnoreAccept
     metadata_class = None
     versioning_class = None
-    # No HEAD: it would do all that a GET does.
+    # No HEAD: it would begin an upload, as GET does.
     http_method_names = ["get", "post"]
-    #: The tables' codes for a backup whose state does not allow the call.
+    #: Method → the status if the backup's state does not allow the call.
     conflict_statuses: ClassVar[Mapping[str, int]] = {"GET": 409, "POST": 400}
 
     @property
     def default_response_headers(self) -> dict[str, str]:
-        """What every answer says, errors too: a site-wide cache must not keep one node's URLs."""
+        """Forbid caching of all answers, errors included: a cache must not keep a node's URLs."""
         return {**super().default_response_headers, "Cache-Control": "private, no-store"}
+
+    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        """Answer in English whatever the project's language: details end in daemons' logs."""
+        with translation.override("en"):
+            return super().dispatch(request, *args, **kwargs)
 
     def get_authenticators(self) -> list[BaseAuthentication]:
         """The classes of the setting ``AUTHENTICATION_CLASSES``."""
         return [import_string(path)() for path in app_settings.authentication_classes]
 
     def handle_exception(self, exc: Exception) -> Response:
-        """Answer in the daemon's envelope; what nobody foresaw goes on to the host project."""
+        """Answer in the error envelope. Unexpected errors are left to the host project."""
         challenge = self.get_authenticate_header(self.request)
         if isinstance(exc, APIException) and exc.status_code in {401, 403} and challenge:
             exc.status_code = 401
@@ -150,38 +157,85 @@ class RemoteView(APIView):
         return response
 
 
-class BackupView(RemoteView):
-    """GET and POST /backups/{backup}: a backup as the node that makes it sees it."""
+def acting_as_node(handler: Callable[..., Response]) -> Callable[..., Response]:
+    """Name the calling node as the actor of what the handler changes, and note that it called."""
 
+    @functools.wraps(handler)
+    def named(self: RemoteView, request: Request, **route: str) -> Response:
+        node = _node(request)
+        lifecycle.node_heard(node)
+        with acting_as(ActorKind.NODE, node.name):
+            return handler(self, request, **route)
+
+    return named
+
+
+class BackupView(RemoteView):
+    """GET and POST /backups/{backup}, for the node that makes the backup."""
+
+    @acting_as_node
     def get(self, request: Request, backup: str) -> Response:
-        """Where to put an archive of ``size`` bytes."""
-        query = UploadRequestSerializer(data=request.query_params.dict())
-        query.is_valid(raise_exception=True)
+        """Answer with the URLs for an archive of ``size`` bytes."""
+        query = UploadRequestSerializer.parse(request.query_params.dict())
         found = lifecycle.find_backup_made_by(_node(request), backup)
-        ticket = lifecycle.request_upload(found, query.validated_data["size"])
+        ticket = lifecycle.request_upload(found, query["size"])
         answer: dict[str, Any] = {"parts": ticket.urls, "part_size": ticket.part_size}
         if app_settings.max_concurrent_uploads is not None:
             answer["max_concurrent_uploads"] = app_settings.max_concurrent_uploads
         return Response(answer)
 
+    @acting_as_node
     def post(self, request: Request, backup: str) -> Response:
-        """A backup is finished, or failed."""
-        body = ReportSerializer(data=request.data)
-        body.is_valid(raise_exception=True)
+        """Record the node's report: the backup is finished, or has failed."""
+        report = ReportSerializer.parse_report(request.data)
         found = lifecycle.find_backup_made_by(_node(request), backup)
-        lifecycle.record_report(found, body.report)
+        lifecycle.record_report(found, report)
         return Response(status=204)
 
 
-class RestoreView(RemoteView):
-    """POST /backups/{backup}/restore: a restore is over."""
+class PartsView(RemoteView):
+    """GET /backups/{backup}/s3/parts, for a node that streams its archive."""
 
+    @acting_as_node
+    def get(self, request: Request, backup: str) -> Response:
+        """Answer with the URLs for the parts from number ``from_part`` on."""
+        query = PartsRequestSerializer.parse(request.query_params.dict())
+        found = lifecycle.find_backup_made_by(_node(request), backup)
+        ticket = lifecycle.request_parts(found, query["from_part"])
+        return Response({"parts": ticket.urls, "part_size": ticket.part_size})
+
+
+class RestoreView(RemoteView):
+    """POST /backups/{backup}/restore, for the node that has the backup's server."""
+
+    @acting_as_node
     def post(self, request: Request, backup: str) -> Response:
-        """Take the server's restoring status away."""
-        body = RestoreSerializer(data=request.data)
-        body.is_valid(raise_exception=True)
+        """Record the end of a restore: it clears the server's restoring status."""
+        said = RestoreSerializer.parse(request.data)
         found = lifecycle.find_backup_restorable_on(_node(request), backup)
-        lifecycle.record_restore(found, successful=body.validated_data["successful"])
+        lifecycle.record_restore(found, successful=said["successful"], onto=said.get("server_uuid"))
+        return Response(status=204)
+
+
+class DeletionView(RemoteView):
+    """POST /backups/{backup}/deletion, for the node that made the backup."""
+
+    @acting_as_node
+    def post(self, request: Request, backup: str) -> Response:
+        """Record whether the node deleted the archive from its own disk."""
+        said = DeletionSerializer.parse(request.data)
+        found = lifecycle.find_backup_made_by(_node(request), backup)
+        lifecycle.record_deletion(found, successful=said["successful"])
+        return Response(status=204)
+
+
+class RestartView(RemoteView):
+    """POST /servers/reset: a daemon has started, and knows nothing of what it did before."""
+
+    @acting_as_node
+    def post(self, request: Request) -> Response:
+        """End the node's restores, and have its uploads judged by the next sweep."""
+        lifecycle.node_restarted(_node(request))
         return Response(status=204)
 
 

@@ -1,1 +1,1 @@
-"""How fast it is, measured side by side: ``make bench``."""
+"""Benchmarks that compare two things measured in turns: ``make bench``."""

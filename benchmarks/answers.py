@@ -1,4 +1,4 @@
-"""The whole answer to a node that asks for URLs: over HTTP, under gunicorn, on a real store."""
+"""A request for upload URLs from end to end: over HTTP, under gunicorn, with a real store."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def run(store: Store, scratch: Path, progress: Callable[[str], None]) -> tuple[S
 
 
 class _Floor:
-    """Presigning's floor, the body's JSON and one create call; no HTTP, no database, no Django."""
+    """The least work: bare signing, one create call, and JSON; no HTTP, no database, no Django."""
 
     def __init__(self, store: Store) -> None:
         self.store = store

@@ -1,4 +1,4 @@
-"""A TCP proxy in a process of its own that makes every answer of a store come later."""
+"""A TCP proxy, in its own process, that delays a store's answers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @contextlib.contextmanager
 def delayed(host: str, port: int, seconds: float) -> Iterator[str]:
-    """The base URL of a way to ``host:port`` on which every request takes ``seconds`` longer."""
+    """The base URL of a proxy to ``host:port`` that delays every request by ``seconds``."""
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
     process = context.Process(target=_serve, args=(host, port, seconds, theirs), daemon=True)

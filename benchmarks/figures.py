@@ -1,4 +1,4 @@
-"""Figures beside their bars."""
+"""Measured figures and the bars that they must reach."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Figure:
-    """One measured figure. ``ratio`` is held against ``bar``; at most, or ``at_least``."""
+    """A figure: ``ratio`` must be at most ``bar``, or at least if ``at_least`` is set."""
 
     what: str
     ratio: float
@@ -19,12 +19,12 @@ class Figure:
 
     @property
     def holds(self) -> bool:
-        """Whether the bar is reached."""
+        """Whether the figure reaches its bar."""
         return self.ratio >= self.bar if self.at_least else self.ratio <= self.bar
 
     @property
     def row(self) -> tuple[str, str, str, str, str, str]:
-        """What, ours, beside, figure, bar, verdict."""
+        """The cells of its row in the table."""
         relation = "≥" if self.at_least else "≤"
         return (
             self.what,
@@ -38,7 +38,7 @@ class Figure:
 
 @dataclass
 class Section:
-    """A benchmark's result: figures, and sentences about what they mean."""
+    """The result of a benchmark: figures, and notes about them."""
 
     title: str
     figures: list[Figure] = field(default_factory=list)
@@ -46,7 +46,7 @@ class Section:
 
 
 def milliseconds(seconds: float) -> str:
-    """1.2 ms."""
+    """Seconds as text, such as ``1.2 ms``."""
     return f"{_short(seconds * 1000)} ms"
 
 

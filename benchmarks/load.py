@@ -1,4 +1,4 @@
-"""200 nodes at once, each backing up over and over: one process on an event loop plays them all."""
+"""Load: 200 concurrent nodes that back up repeatedly, simulated by one event loop."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 
 NODES, SECONDS, CEILING_SECONDS = 200, 60, 15
 WORKERS, THREADS = 2, 8
-#: More than a node gets done in a minute on two cores.
+#: More than a node completes in a minute on two cores.
 BACKUPS_A_NODE = 60
 ARCHIVE = os.urandom(1000)
 
 
 class Connection:
-    """One kept-alive HTTP/1.1 connection."""
+    """A persistent HTTP/1.1 connection."""
 
     def __init__(self, host: str, port: int) -> None:
         self._where = host, port
@@ -40,7 +40,7 @@ class Connection:
     async def call(
         self, method: str, path: str, headers: dict[str, str], body: bytes = b""
     ) -> tuple[int, dict[str, str], bytes]:
-        """Status, headers by lower-case name, body."""
+        """Send a request; return status, headers by lower-case name, and body."""
         if self._streams is None:
             self._streams = await asyncio.open_connection(*self._where)
         reader, writer = self._streams
@@ -59,14 +59,13 @@ class Connection:
         return status, answer, content
 
     def close(self) -> None:
-        """Hang up."""
         if self._streams is not None:
             self._streams[1].close()
             self._streams = None
 
 
 class Fleet:
-    """All the nodes, and what they lived through."""
+    """All nodes, with the times and errors of their requests."""
 
     def __init__(self, address: tuple[str, int], nodes: list[dict], seconds: float) -> None:
         self.address = address
@@ -76,12 +75,12 @@ class Fleet:
         self.errors: Counter[str] = Counter()
 
     async def run(self, life: Callable) -> None:
-        """Let every node live until the time is over."""
+        """Run ``life`` for every node until the time is over."""
         self.over = time.monotonic() + self.seconds
         await asyncio.gather(*(life(self, node) for node in self.nodes))
 
     async def ask(self, panel, node, kind, method, path, body=b"", expected=204):
-        """One timed call to the panel; its body, or None where it went wrong."""
+        """One timed call to the panel; its body, or None if it failed."""
         headers = {
             "Authorization": f"Bearer {node['bearer']}",
             "Accept": "application/json",
@@ -102,7 +101,7 @@ class Fleet:
 
 
 async def backing_up(fleet: Fleet, node: dict) -> None:
-    """Ask, upload, report, report a restore; then the next backup."""
+    """Back up repeatedly: request URLs, upload, report, report a restore."""
     panel = Connection(*fleet.address)
     store = None
     checksum = hashlib.sha1(ARCHIVE).hexdigest()
@@ -127,21 +126,21 @@ async def backing_up(fleet: Fleet, node: dict) -> None:
 
 
 async def calling_empty(fleet: Fleet, node: dict) -> None:
-    """Nothing but the view that does nothing."""
+    """Call the empty view repeatedly."""
     panel = Connection(*fleet.address)
     while time.monotonic() < fleet.over:
         await fleet.ask(panel, node, "empty", "GET", "/api/remote/empty", expected=200)
 
 
 def play(life: str, address: tuple[str, int], nodes: list[dict], seconds: float) -> dict:
-    """Run a fleet in this process; its figures."""
+    """Run a fleet in this process; return its times and errors."""
     fleet = Fleet(address, nodes, seconds)
     asyncio.run(fleet.run({"backups": backing_up, "empty": calling_empty}[life]))
     return {"times": fleet.times, "errors": fleet.errors}
 
 
 def run(store: Store, scratch: Path, progress: Callable[[str], None]) -> Section:
-    """Errors, tail and throughput."""
+    """Errors, tail latency and throughput."""
     env = environment(f"sqlite:///{scratch / 'load.sqlite3'}", store.environment)
     manage("migrate", env=env)
     nodes = populate(env, nodes=NODES, pending=BACKUPS_A_NODE)["nodes"]
@@ -169,9 +168,9 @@ def run(store: Store, scratch: Path, progress: Callable[[str], None]) -> Section
     requests = sum(map(len, lived["times"].values())) / SECONDS
     ceiling = len(empty["times"]["empty"]) / CEILING_SECONDS
     section.notes.append(
-        f"{requests:,.0f} requests a second, and as many backups made as reports among them, "
-        f"beside {ceiling:,.0f} a second of the empty view: {requests / ceiling:.0%} of it. "
-        "Panel, store and all 200 nodes share the machine's cores."
+        f"{requests:,.0f} requests a second, {requests / ceiling:.0%} of the {ceiling:,.0f} a "
+        "second that the empty view reaches. Every report among them is of a backup that was "
+        "uploaded. Panel, store and all 200 nodes share the machine's cores."
     )
     section.notes += [f"{count} × {error}" for error, count in errors.most_common(5)]
     return section

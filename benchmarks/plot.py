@@ -1,4 +1,4 @@
-"""docs/images/request-time.svg: request time against part count, both axes logarithmic."""
+"""Draws docs/images/request-time.svg: request time by part count, on logarithmic axes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _STYLES = {
 
 
 def write(curve: dict[int, dict[str, float]], path: Path = PATH) -> None:
-    """Draw it; seconds at each part count."""
+    """Draw the seconds per part count."""
     mpl.use("svg")
     counts = sorted(curve)
     with mpl.rc_context({"svg.hashsalt": "request-time", "svg.fonttype": "none"}):

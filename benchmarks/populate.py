@@ -1,4 +1,4 @@
-"""Fills a benchmark's database and prints, as JSON, what a load needs to know of it.
+"""Fills a benchmark's database and prints, as JSON, the rows that the benchmark will use.
 
 ``python -m benchmarks.populate --nodes 4 --pending 100 --uploading 100 --filler 1000000``
 """
@@ -20,7 +20,7 @@ PART_SIZE = 5 * 1024**2
 
 
 def main() -> None:
-    """Make the rows."""
+    """Parse the options, create the rows, print them."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--disk", default="s3")
     parser.add_argument("--admin", type=int, default=0)
@@ -33,7 +33,7 @@ def main() -> None:
 
 
 def populate(*, disk, admin, nodes, pending, uploading, filler, uploads):
-    """Rows of each kind; ``pending`` and ``uploading`` are numbers a node."""
+    """Create rows of each kind; ``pending`` and ``uploading`` are counts per node."""
     from backups_remote.models import Backup, Node, Server
 
     said = {"nodes": []}
@@ -98,7 +98,7 @@ def _add_uploads(model, server, node, disk, uploads):
 
 
 def _fill(model, servers, node, count):
-    """Whole backups, a second apart, by one statement: the shape of a panel that is years old."""
+    """Insert completed backups, a second apart, with one statement, as in a panel of some years."""
     from django.db import connection
 
     ended = timezone.now()

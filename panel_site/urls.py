@@ -6,6 +6,7 @@ from django.views.generic import RedirectView
 
 urlpatterns = [
     path("api/remote/", include("backups_remote.urls")),
+    path("api/remote/", include("backups_remote.urls_daemon")),
     path("admin/", admin.site.urls),
     path("", RedirectView.as_view(pattern_name="admin:index")),
 ]

@@ -1,4 +1,4 @@
-"""What gunicorn serves: ``panel_site.wsgi:application``."""
+"""The WSGI application, for gunicorn: ``panel_site.wsgi:application``."""
 
 import os
 

@@ -2,20 +2,39 @@
 
 from __future__ import annotations
 
+import functools
+import json
+import os
 import uuid
 
+import botocore.session
 import pytest
+from django.core.servers.basehttp import WSGIRequestHandler
 
-from panel_site.seaweedfs import running_store
-from tests.daemon import Daemon
-from tests.factories import BackupFactory, NodeFactory, ServerFactory
+from backups_remote import signals
+from panel_site.seaweedfs import Store, running_store
+from tests.support.daemon import Daemon
+from tests.support.factories import BackupFactory, NodeFactory, ServerFactory
+from tests.support.memory import EventfulBackend
+from tests.support.scripted import ScriptedServer
 
 S3_BACKEND = "storages.backends.s3.S3Storage"
+
+# The live server sends headers and body apart: without this each answer waits 40 ms for an
+# acknowledgement that the client delays.
+WSGIRequestHandler.disable_nagle_algorithm = True
+
+# Every test has a disk of its own, and so a boto session, which would read the same megabytes of
+# JSON anew.
+botocore.session.create_loader = functools.cache(botocore.session.create_loader)
 
 
 @pytest.fixture(scope="session")
 def store():
-    """SeaweedFS, running for the whole session."""
+    """SeaweedFS, running for the whole session; the one of TEST_STORE if that names any."""
+    if "TEST_STORE" in os.environ:
+        yield Store(**json.loads(os.environ["TEST_STORE"]))
+        return
     with running_store() as running:
         yield running
 
@@ -60,6 +79,58 @@ def open_uploads(s3, store, location):
 
 
 @pytest.fixture
+def memory(settings):
+    """The disk ``memory``, the default one, on a store in memory whose calls can go wrong."""
+    settings.BACKUPS_REMOTE = {
+        "DEFAULT_DISK": "memory",
+        "BACKENDS": {
+            "memory": "tests.support.memory.EventfulBackend",
+            "bare": "tests.support.memory.BareBackend",
+        },
+    }
+    EventfulBackend.clear()
+    yield EventfulBackend
+    EventfulBackend.clear()
+
+
+@pytest.fixture
+def commits(django_capture_on_commit_callbacks):
+    """A block whose signals are sent at its end, as after a commit."""
+    return lambda: django_capture_on_commit_callbacks(execute=True)
+
+
+@pytest.fixture
+def ends():
+    """The signals about a backup's end: (name, uuid)."""
+    said = []
+
+    def completed(backup, **_):
+        said.append(("completed", backup.uuid))
+
+    def failed(backup, **_):
+        said.append(("failed", backup.uuid))
+
+    signals.backup_completed.connect(completed)
+    signals.backup_failed.connect(failed)
+    yield said
+    signals.backup_completed.disconnect(completed)
+    signals.backup_failed.disconnect(failed)
+
+
+@pytest.fixture
+def restore_ends():
+    """The ``restore_reported`` signals: (uuid, successful)."""
+    said = []
+
+    def restored(backup, successful, **_):
+        said.append((backup.uuid, successful))
+
+    signals.restore_reported.connect(restored)
+    yield said
+    signals.restore_reported.disconnect(restored)
+
+
+@pytest.fixture
 def node(db):
     return NodeFactory()
 
@@ -80,3 +151,25 @@ def daemon(live_server, node):
     """The node's daemon, speaking real HTTP to the panel."""
     with Daemon(live_server.url, node.bearer_token) as speaking:
         yield speaking
+
+
+@pytest.fixture
+def calls_daemons(settings):
+    """The panel calls its nodes' daemons. Ask for it after what configures the disks."""
+    settings.BACKUPS_REMOTE = {
+        **settings.BACKUPS_REMOTE,
+        "DAEMON": "backups_remote.daemon.WingsDaemon",
+    }
+
+
+@pytest.fixture
+def scripted_daemon():
+    """A daemon that answers as it is told."""
+    with ScriptedServer() as server:
+        yield server
+
+
+@pytest.fixture
+def server_with_daemon(scripted_daemon):
+    """A server on the node of that daemon."""
+    return ServerFactory(node=NodeFactory(url=scripted_daemon.url))

@@ -18,3 +18,5 @@ if DATABASES["default"]["ENGINE"].endswith("sqlite3"):
         "NAME": os.path.join(tempfile.gettempdir(), f"backups_remote_{os.getpid()}.sqlite3")  # noqa: PTH118
     }
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+# The package's own defaults, not the site's.
+BACKUPS_REMOTE = {}

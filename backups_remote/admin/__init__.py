@@ -1,11 +1,13 @@
-"""The operator's pages: thin, over the same verbs that everybody else calls.
+"""The admin's pages.
 
-Nothing here changes a backup but through ``backups_remote.lifecycle``; only its name is edited.
-The pages stay quick with a million backups: see ``listing`` for what that takes.
+A backup is changed through ``backups_remote.lifecycle`` only; its name alone is edited directly.
+The pages stay fast with a million backups: see ``changelist``, ``search`` and ``filters``; and with
+ten million events: see ``events``.
 """
 
 from backups_remote.admin.backups import BackupAdmin
+from backups_remote.admin.events import EventAdmin
 from backups_remote.admin.nodes import NodeAdmin
 from backups_remote.admin.servers import ServerAdmin
 
-__all__ = ["BackupAdmin", "NodeAdmin", "ServerAdmin"]
+__all__ = ["BackupAdmin", "EventAdmin", "NodeAdmin", "ServerAdmin"]

@@ -1,4 +1,4 @@
-"""A line on the terminal that says how far a long command has come."""
+"""A progress line for long commands."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from django.core.management.base import OutputWrapper
 
-#: Seconds between two looks of the line: often enough to live, too seldom to cost.
-_PACE: Final = 0.1
+#: Seconds between two updates of the line: frequent enough to follow, too rare to cost anything.
+_INTERVAL: Final = 0.1
 _ERASE: Final = "\r\x1b[K"
 
 
 class ProgressLine:
-    """``done of total`` on ``stream``, as long as that is a terminal; nothing at all elsewhere.
+    """``done of total`` on ``stream`` if that is a terminal; otherwise nothing.
 
-    What is done can turn out to be more than ``total``, which is then left out.
+    If more is done than ``total``, the total is left out.
     """
 
     def __init__(self, stream: OutputWrapper, total: int) -> None:
@@ -26,9 +26,9 @@ class ProgressLine:
         self._shows = stream.isatty()
 
     def show(self, done: int) -> None:
-        """Draw the line, if it is time to."""
+        """Draw the line, unless it was drawn just before."""
         now = time.monotonic()
-        if self._shows and now - self._shown_at >= _PACE:
+        if self._shows and now - self._shown_at >= _INTERVAL:
             self._shown_at = now
             self._stream.write(f"{_ERASE}{done:,}", ending="")
             if done <= self._total:
@@ -36,7 +36,7 @@ class ProgressLine:
             self._stream.flush()
 
     def clear(self) -> None:
-        """Make room for a line of output."""
+        """Erase the line, before a line of output."""
         if self._shows and self._shown_at:
             self._stream.write(_ERASE, ending="")
             self._stream.flush()

@@ -1,11 +1,11 @@
-"""Storage backends: where bytes live.
+"""Storage backends: where archives are stored.
 
-``get_backend(disk)`` is the way in; ``StorageBackend`` is what to implement for another kind of
-disk.
+``get_backend(disk)`` returns the backend of a disk. Subclass ``StorageBackend`` to support another
+kind of disk.
 """
 
 from backups_remote.storage.base import StorageBackend
-from backups_remote.storage.parts import bare_etag, ceil_div, plan_parts
+from backups_remote.storage.parts import bare_etag, ceil_div, multipart_etag, plan_parts
 from backups_remote.storage.registry import (
     configured_disks,
     forget_backends,
@@ -20,6 +20,7 @@ __all__ = [
     "configured_disks",
     "forget_backends",
     "get_backend",
+    "multipart_etag",
     "plan_parts",
     "register_backend",
 ]

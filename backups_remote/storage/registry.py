@@ -1,8 +1,10 @@
 """Which backend serves which disk.
 
-A disk is the word ``wings``, an alias that ``BACKUPS_REMOTE["BACKENDS"]`` names a backend for, or
-an alias of STORAGES whose Django storage class has a backend registered for it or for one of its
-base classes.
+A disk is one of these:
+
+- ``wings``, the node's own disk;
+- an alias for which ``BACKUPS_REMOTE["BACKENDS"]`` names a backend;
+- an alias of STORAGES, if a backend is registered for its storage class or one of its base classes.
 """
 
 from __future__ import annotations
@@ -32,19 +34,19 @@ _building = threading.Lock()
 
 
 def register_backend(storage_class: str, backend: type[StorageBackend] | str) -> None:
-    """Serve disks whose STORAGES backend is, or inherits from, ``storage_class`` by ``backend``.
+    """Have ``backend`` serve disks whose STORAGES backend is ``storage_class`` or a subclass.
 
-    Both may be dotted paths. Call it from an ``AppConfig.ready()``.
+    ``storage_class`` is a dotted path, ``backend`` may be one. Call it from ``AppConfig.ready()``.
     """
     _kinds[storage_class] = backend
     forget_backends()
 
 
 def get_backend(disk: str) -> StorageBackend:
-    """The backend of ``disk``, built once a process.
+    """The backend of ``disk``, built once per process.
 
     Raises:
-        DiskNotConfigured: no such disk, or one that no backend serves.
+        DiskNotConfigured: there is no such disk, or no backend serves it.
 
     """
     if disk not in _built:
@@ -61,7 +63,7 @@ def configured_disks() -> list[str]:
 
 
 def forget_backends() -> None:
-    """Drop every backend built so far, as after a change of settings or a fork."""
+    """Drop all built backends: after a change of settings, or a fork."""
     _built.clear()
 
 
@@ -100,7 +102,7 @@ def _import(disk: str, path: str) -> object:
     try:
         return import_string(path)
     except Exception as error:
-        # A module whose client library is missing raises what it likes.
+        # A module whose client library is missing may raise anything.
         raise DiskNotConfigured(f"The disk {disk!r} cannot be imported.") from error
 
 
@@ -110,7 +112,7 @@ def _on_setting_changed(*, setting: str, **_kwargs: object) -> None:
 
 
 def _after_fork() -> None:
-    # The parent's lock may have been held, and its sockets are its own.
+    # The parent may have held the lock, and its sockets must not be shared.
     global _building  # noqa: PLW0603
     _building = threading.Lock()
     forget_backends()

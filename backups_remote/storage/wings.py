@@ -1,4 +1,4 @@
-"""The node's own disk: the daemon keeps the archive, its word is all there is."""
+"""The node's own disk: the daemon keeps the archive, and its report cannot be verified."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The host project of the benchmarks: panel_site, and beside its API what it is compared with."""
+"""The host project of the benchmarks: panel_site, and the views that its API is compared with."""

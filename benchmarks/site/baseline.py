@@ -1,7 +1,7 @@
-"""The same endpoints as one writes them with DRF and boto3 alone, on the same tables.
+"""A plain implementation with REST framework and boto3, on the same tables.
 
-A fair one: the client is built once, the row is fetched with its server, JSON is DRF's own. It
-signs every part with ``generate_presigned_url``, as boto3's manual shows.
+The comparison is fair: the client is built once, the row is fetched with its server, and JSON is
+REST framework's own. Every part is signed with ``generate_presigned_url``, as in boto3's manual.
 """
 
 import functools

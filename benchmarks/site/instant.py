@@ -1,4 +1,4 @@
-"""A store that answers at once and remembers nothing: what is left is this package's own time."""
+"""A store that answers at once and keeps nothing, so that only this package's time is measured."""
 
 from backups_remote.storage.s3 import S3Backend
 from backups_remote.types import StoredObject, StoredPart
@@ -8,7 +8,7 @@ ETAG = '"d41d8cd98f00b204e9800998ecf8427e"'
 
 
 class InstantBackend(S3Backend):
-    """Signs for real, and holds one part of SIZE bytes of every upload, and every object."""
+    """Signs real URLs. Every upload has one part of SIZE bytes, and every object exists."""
 
     _marks: dict[str, str] = {}
 

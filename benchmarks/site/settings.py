@@ -1,4 +1,4 @@
-"""panel_site's settings, and a disk whose store answers at once."""
+"""The settings of panel_site, and a disk whose store answers at once."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""The API itself, the plain implementation, and views that do nothing."""
+"""The API, the plain implementation, and the empty view."""
 
 from django.urls import include, path
 

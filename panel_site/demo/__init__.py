@@ -1,1 +1,1 @@
-"""The whole job once, over real HTTP: ``python -m panel_site.demo [--dir PATH] [--keep]``."""
+"""A backup from start to end over HTTP: ``python -m panel_site.demo [--dir PATH] [--keep]``."""

@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM and a closed terminal, so that they leave no process behind."""
+"""Handles Ctrl-C, SIGTERM and a closed terminal, so that no process is left behind."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Stopped(BaseException):
-    """Somebody wants the run to end. Not an Exception: nothing on the way may swallow it."""
+    """The run was asked to end. Not an Exception: no handler may swallow it."""
 
     def __init__(self, number: int) -> None:
         super().__init__(signal.Signals(number).name)
@@ -22,7 +22,7 @@ class Stopped(BaseException):
 
 
 class Interrupts:
-    """Raises ``Stopped`` for the first signal, at a moment that suits, and ignores the others."""
+    """Raises ``Stopped`` for the first signal, at a safe moment, and ignores later signals."""
 
     def __init__(self) -> None:
         self._held = False
@@ -30,9 +30,9 @@ class Interrupts:
 
     @contextlib.contextmanager
     def raised(self) -> Iterator[None]:
-        """Let signals end the block; after it they are ignored, so that cleaning up is undisturbed.
+        """Let signals end the block. After it they are ignored, so that clean-up completes.
 
-        Nest it inside whatever has to be cleaned up.
+        Nest it inside the contexts that need clean-up.
         """
         for number in _SIGNALS:
             signal.signal(number, self._handle)
@@ -43,7 +43,7 @@ class Interrupts:
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
-        """Put signals off to the end of the block: a process is being started in it."""
+        """Defer signals to the end of the block, in which a process is started."""
         self._held = True
         try:
             yield

@@ -1,11 +1,10 @@
-"""The panel as an operator runs it: settings in the environment, a fresh database, gunicorn."""
+"""Runs the panel as in production: settings in the environment, a new database, gunicorn."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import secrets
-import socket
 import subprocess
 import sys
 import time
@@ -15,6 +14,8 @@ from typing import TYPE_CHECKING, Final
 
 import requests
 
+from panel_site.gunicorn import Gunicorn, NotStartedError
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -22,15 +23,14 @@ if TYPE_CHECKING:
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 FIXTURE: Final = ROOT / "fixtures" / "demo.json"
-#: The smallest parts that a store takes: even a small world has several.
+#: The smallest part that a store accepts: even a small world has several.
 PART_SIZE: Final = 5 * 1024**2
 _READ_BY_SETTINGS: Final = ("AWS_", "BACKUPS_REMOTE_", "DATABASE_", "DJANGO_")
 _START_TIMEOUT: Final = 60.0
-_STOP_TIMEOUT: Final = 15.0
 
 
 class PanelError(Exception):
-    """The panel does not run as it should."""
+    """The panel, or one of its commands, failed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class Panel:
 
     @staticmethod
     def manage(*arguments: str) -> str:
-        """Run a management command as cron would; what it printed.
+        """Run a management command as cron does; return its output.
 
         Raises:
             PanelError: it exited with an error.
@@ -60,24 +60,25 @@ class Panel:
 
 
 def clear_environment(work: Path) -> None:
-    """Drop what the caller's shell would tell the panel, the store or their clients.
+    """Remove the environment variables that configure the panel, the store or their clients.
 
-    Whatever they leave lying about goes to ``work``.
+    Temporary files go to ``work``.
     """
     for name in list(os.environ):
         if name.startswith(_READ_BY_SETTINGS):
             del os.environ[name]
     os.environ["TMPDIR"] = str(work)
     os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1,localhost"
-    # The directory to back up may hold this very code.
+    # The directory to back up may contain this code.
     os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
     sys.dont_write_bytecode = True
 
 
 def set_up(store: Store, directory: Path) -> None:
-    """Make this process, and those that it starts, part of a new panel; load the demo's data."""
+    """Configure this process and its children for a new panel, and load the demo's data."""
     os.environ.update(
         store.environment,
+        BACKUPS_REMOTE_DAEMON="backups_remote.daemon.WingsDaemon",
         BACKUPS_REMOTE_DEFAULT_DISK="s3",
         BACKUPS_REMOTE_MAX_PART_SIZE=str(PART_SIZE),
         DATABASE_URL=f"sqlite:///{directory / 'panel.sqlite3'}",
@@ -97,46 +98,27 @@ def running_panel(directory: Path) -> Iterator[Panel]:
     """Serve the panel with gunicorn on a free port until the block ends.
 
     Raises:
-        PanelError: it does not answer; the end of its log is in the message.
+        PanelError: it does not answer; the message has the end of its log.
 
     """
     log = directory / "panel.log"
-    # Bound here and handed on: nobody can take the port in between, and calls wait for a worker.
-    with socket.socket() as listener, log.open("wb") as output:
-        listener.bind(("127.0.0.1", 0))
-        listener.listen()
-        panel = Panel(f"http://127.0.0.1:{listener.getsockname()[1]}")
-        command = [
-            *(sys.executable, "-m", "gunicorn", "panel_site.wsgi:application"),
-            *("--bind", f"fd://{listener.fileno()}", "--no-control-socket"),
-            *("--workers", "2", "--threads", "4", "--timeout", "180", "--graceful-timeout", "5"),
-        ]
-        process = subprocess.Popen(
-            command,
-            cwd=ROOT,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            pass_fds=[listener.fileno()],
-        )
+    gunicorn = Gunicorn(
+        "panel_site.wsgi:application", log, workers=2, options=("--graceful-timeout", "5")
+    )
     try:
-        _wait_for(panel, process, log)
-        yield panel
-    finally:
-        process.terminate()
-        try:
-            process.wait(timeout=_STOP_TIMEOUT)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        with gunicorn:
+            panel = Panel(gunicorn.url)
+            _wait_for(panel, gunicorn)
+            yield panel
+    except NotStartedError as error:
+        raise PanelError(str(error)) from error
 
 
-def _wait_for(panel: Panel, process: subprocess.Popen[bytes], log: Path) -> None:
+def _wait_for(panel: Panel, gunicorn: Gunicorn) -> None:
     give_up = time.monotonic() + _START_TIMEOUT
-    while time.monotonic() < give_up and process.poll() is None:
+    while time.monotonic() < give_up and gunicorn.is_running:
         with contextlib.suppress(requests.RequestException):
             if requests.get(f"{panel.url}/admin/login/", timeout=10).ok:
                 return
         time.sleep(0.1)
-    tail = log.read_text(encoding="utf-8", errors="replace")[-2000:]
-    raise PanelError(f"The panel does not answer. The end of its log:\n{tail}")
+    raise PanelError(f"The panel does not answer. The end of its log:\n{gunicorn.said()[-2000:]}")

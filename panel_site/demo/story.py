@@ -1,49 +1,55 @@
-"""What the demo does and checks, step by step.
+"""The steps of the demo, and their checks.
 
-Two roles: the node speaks HTTP alone; the panel's own side calls ``lifecycle`` and looks at rows,
-as the host project's code does. Import it once Django is set up.
+The panel's side calls ``lifecycle`` and reads rows, as a host project's code does. The node is a
+stand-in daemon, with a real directory of server files. Import this module after Django is set up.
 """
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
+import requests
 from botocore.exceptions import BotoCoreError, ClientError
 from rich.filesize import decimal
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+from rich.progress import BarColumn, Progress, TextColumn
 
 from backups_remote import lifecycle
-from backups_remote.exceptions import RestoreRefused
-from backups_remote.models import RESTORING, Backup, BackupState, Server
-from backups_remote.models import Node as NodeRow
-from panel_site.demo.node import Node
-from panel_site.demo.world import MIB, Archive, Survey, compare, pack
+from backups_remote.exceptions import DaemonNotBegun, StorageError
+from backups_remote.models import Backup, BackupState, Node, Server
+from backups_remote.storage import get_backend
+from backups_remote.testing.daemon import Fault
+from panel_site.demo.world import MIB, Inventory, Survey, compare, copy, damage, take_inventory
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from rich.console import Console
 
+    from backups_remote.models import BackupEvent
+    from backups_remote.testing.daemon import StandInDaemon
     from panel_site.demo.panel import Panel
     from panel_site.seaweedfs import Store
 
 NODE: Final = "fra-1"
 SERVER: Final = "Survival"
-#: What a node that fails half-way announces, in bytes: two parts, of which it uploads one.
-_HALF: Final = 10 * MIB
+#: A server of the panel that the node does not know.
+UNKNOWN_SERVER: Final = "Creative"
+#: Seconds between two looks at a backup.
+_POLL: Final = 0.1
+_TIMEOUT: Final = 60
 
 
 class StepFailedError(Exception):
-    """A step of the demo did not hold; the message says which and why."""
+    """A step of the demo failed; the message says which and why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A line of the table at the end."""
+    """A row of the final table."""
 
     step: str
     outcome: str
@@ -52,135 +58,169 @@ class Row:
 
 @dataclass
 class Story:
-    """The stage, and what has happened on it so far."""
+    """The processes and data of the demo, and the results so far."""
 
     console: Console
     panel: Panel
     store: Store
+    daemon: StandInDaemon
     directory: Path
     found: Survey
-    work: Path
     rows: list[Row] = field(default_factory=list)
+    #: What happened to the first backup.
+    history: list[BackupEvent] = field(default_factory=list)
 
     def run(self) -> None:
-        """Do and check it all.
+        """Run all steps.
 
         Raises:
-            StepFailedError: something did not hold.
+            StepFailedError: a step failed.
+            DiffersError: a file did not come back as it was.
 
         """
-        row = NodeRow.objects.get(name=NODE)
+        node = Node.objects.get(name=NODE)
+        node.url = self.daemon.url
+        node.save()
+        self.daemon.connect(self.panel.url, node.token_id, node.token)
         server = Server.objects.get(name=SERVER)
-        with contextlib.closing(Node(self.panel.url, row.bearer_token)) as node:
-            archive = self._pack()
-            backup = self._back_up(node, server, archive)
-            self._download(node, backup, archive)
-            self._restore(node, server, backup)
-            self._fail(node, server)
-            self._expire(node, server)
-            self._look_back(node)
 
-    def _pack(self) -> Archive:
-        with self._progress("Packing", self.found.size) as advance:
-            started = time.monotonic()
-            archive = pack(self.directory, self.work / "backup.tar.gz", advance)
-            seconds = time.monotonic() - started
-        figures = f"{decimal(self.found.size)} → {decimal(archive.size)}, {seconds:.1f} s"
-        self._tell("pack", f"{_count(self.found.files, 'file')} in one .tar.gz", figures)
-        return archive
+        files = self.daemon.add_server(server.uuid)
+        copy(self.directory, files)
+        before = take_inventory(files)
+        size = decimal(self.found.size)
+        self._tell("node", f"{_count(self.found.files, 'file')} copied to a server", size)
 
-    def _back_up(self, node: Node, server: Server, archive: Archive) -> Backup:
-        backup = lifecycle.start_backup(server, name="Demo")
+        backup = self._back_up(server)
+        self._download(backup)
+        self._tell("damage", damage(files), "")
+        self._restore(server, backup, files, before)
+        self._keep_on_node(server)
+        self._refuse()
+        self._fall_silent(server)
+        self._look_back()
+        self.history = lifecycle.history(backup)
+
+    def _back_up(self, server: Server) -> Backup:
         started = time.monotonic()
-        ticket = node.ask(backup.uuid, archive.size)
-        seconds = time.monotonic() - started
-        outcome = f"{_count(len(ticket.urls), 'URL')} for {decimal(ticket.part_size)} each"
-        self._tell("ask", outcome, f"{seconds * 1000:.0f} ms")
-
-        parts = []
-        started = time.monotonic()
-        with self._progress("Uploading", archive.size) as advance:
-            for size, part in node.upload(archive, ticket):
-                parts.append(part)
-                advance(size)
-        seconds = time.monotonic() - started
-        speed = decimal(int(archive.size / seconds))
-        figures = f"{decimal(archive.size)}, {seconds:.1f} s, {speed}/s"
-        self._tell("upload", f"{_count(len(parts), 'part')} to the store", figures)
-        # As the daemon does: from here on the uploaded parts are the only copy.
-        archive.path.unlink()
-        _expect_state(backup, Backup.State.UPLOADING, "After its upload")
+        backup = lifecycle.back_up(server, name="Demo")
+        milliseconds = (time.monotonic() - started) * 1000
+        self._tell("backup", "the node's daemon has accepted", f"{milliseconds:.0f} ms")
 
         started = time.monotonic()
-        node.report_success(backup.uuid, archive, parts)
+        self._watch(backup)
         seconds = time.monotonic() - started
         _expect_state(backup, Backup.State.COMPLETED, "After its report")
-        _expect(backup.size == archive.size, "The backup's size is not the archive's.")
-        _expect(backup.checksum == f"sha1:{archive.sha1}", "The checksum is not the archive's.")
-        self._tell("report", "proven whole, completed", f"{seconds * 1000:.0f} ms")
+        sent = [call for call in self.daemon.calls if (call.to, call.method) == ("store", "PUT")]
+        size = backup.size or 0
+        figures = f"{decimal(size)}, {seconds:.1f} s, {decimal(int(size / seconds))}/s"
+        self._tell("upload", f"{_count(len(sent), 'part')} packed and sent", figures)
+        _expect(backup.is_verified, "The backup is not verified.")
+        self._tell("report", "proven whole, completed", "")
         return backup
 
-    def _download(self, node: Node, backup: Backup, archive: Archive) -> None:
+    def _watch(self, backup: Backup) -> None:
+        """Show how many parts have arrived, until the daemon has nothing left to do."""
+        columns = (TextColumn("Uploading"), BarColumn(), TextColumn("{task.fields[parts]}"))
+        with Progress(*columns, console=self.console) as progress:
+            task = progress.add_task("", total=None, parts="")
+            while self._is_working():
+                backup.refresh_from_db()
+                if backup.state is not Backup.State.UPLOADING:
+                    continue
+                planned = -(-(backup.upload_size or 0) // (backup.part_size or 1))
+                # Completed just now, or the store does not answer: the row will tell.
+                with contextlib.suppress(StorageError):
+                    backend = get_backend(backup.disk)
+                    arrived = len(list(backend.list_parts(backup.object_key, backup.upload_id)))
+                    said = f"{arrived} of {_count(planned, 'part')}"
+                    progress.update(task, total=planned, completed=arrived, parts=said)
+
+    def _download(self, backup: Backup) -> None:
         link = lifecycle.download_link(backup)
         _expect(link is not None, "There is no link to the archive.")
+        digest, size = hashlib.sha1(usedforsecurity=False), 0
         started = time.monotonic()
-        with node.download(link or "") as answer:
-            fetched = compare(answer.raw, self.directory)
+        try:
+            with requests.Session() as session:
+                session.trust_env = False  # everything is on this machine
+                answer = session.get(link or "", stream=True, timeout=_TIMEOUT)
+                for chunk in answer.iter_content(MIB):
+                    digest.update(chunk)
+                    size += len(chunk)
+        except requests.RequestException as error:
+            # Its message has the signed URL.
+            name = type(error).__name__
+            raise StepFailedError(f"The archive could not be downloaded ({name}).") from None
         seconds = time.monotonic() - started
-        _expect(fetched.size == archive.size, "The download has another size.")
-        _expect(fetched.sha1 == archive.sha1, "The download has another SHA-1.")
-        speed = decimal(int(fetched.size / seconds))
-        figures = f"{decimal(fetched.size)}, {seconds:.1f} s, {speed}/s"
-        self._tell("download", "SHA-1 and files are the same", figures)
+        _expect(size == backup.size, "The download has another size.")
+        _expect(f"sha1:{digest.hexdigest()}" == backup.checksum, "The download has another SHA-1.")
+        figures = f"{decimal(size)}, {seconds:.1f} s, {decimal(int(size / seconds))}/s"
+        self._tell("download", "SHA-1 is the same", figures)
 
-    def _restore(self, node: Node, server: Server, backup: Backup) -> None:
-        link = lifecycle.start_restore(backup)
-        server.refresh_from_db()
-        _expect(server.status == RESTORING, "The server does not show that it is being restored.")
-        with contextlib.suppress(RestoreRefused):
-            lifecycle.start_restore(backup)
-            raise StepFailedError("A second restore was let through during the first.")
-        with node.download(link or "") as answer:
-            _expect(answer.raw.read(2) == b"\x1f\x8b", "The restore's link serves no archive.")
-        node.report_restore(backup.uuid)
+    def _restore(self, server: Server, backup: Backup, files: Path, before: Inventory) -> None:
+        started = time.monotonic()
+        lifecycle.restore(backup, truncate=True)
+        self._wait()
+        seconds = time.monotonic() - started
         server.refresh_from_db()
         _expect(server.status is None, "The server's status was not cleared.")
-        self._tell("restore", "status was set, then cleared", "")
+        compare(before, take_inventory(files))
+        self._tell("restore", f"all is back: {_count(len(before), 'entry')}", f"{seconds:.1f} s")
 
-    def _fail(self, node: Node, server: Server) -> None:
-        backup = self._begin_half(node, server, "Fails half-way")
-        _expect(self._open_uploads() == 1, "The failing backup has no upload to abort.")
-        node.report_failure(backup.uuid)
-        _expect_state(backup, Backup.State.FAILED, "After a failure report")
-        _expect(self._open_uploads() == 0, "The failed backup's upload was not aborted.")
-        self._tell("failure", "failed, its upload aborted", "1 part thrown away")
+    def _keep_on_node(self, server: Server) -> None:
+        backup = lifecycle.back_up(server, name="On the node", disk="wings")
+        self._wait()
+        _expect_state(backup, Backup.State.COMPLETED, "On the node's own disk")
+        archive = self.daemon.archive_path(server.uuid, backup.uuid)
+        _expect(archive.exists(), "The node has no archive.")
+        size = decimal(archive.stat().st_size)
+        lifecycle.delete_backup(backup)
+        _expect(not archive.exists(), "The deleted archive is still on the node.")
+        self._tell("own disk", "kept on the node, then deleted", size)
 
-    def _expire(self, node: Node, server: Server) -> None:
-        backup = self._begin_half(node, server, "Falls silent")
-        _expect(self._open_uploads() == 1, "The silent backup has no upload to expire.")
+    def _refuse(self) -> None:
+        server = Server.objects.get(name=UNKNOWN_SERVER)
+        with contextlib.suppress(DaemonNotBegun):
+            lifecycle.back_up(server, name="Refused")
+            raise StepFailedError("The node accepted a server that it does not have.")
+        _expect_state(server.backups.latest("created_at"), Backup.State.FAILED, "When refused")
+        self._tell("refusal", "an unknown server fails at once", "")
+
+    def _fall_silent(self, server: Server) -> None:
+        self.daemon.switch_on(Fault.RESTARTS)
+        backup = lifecycle.back_up(server, name="Falls silent")
+        self._wait()
+        self.daemon.switch_off(Fault.RESTARTS)
+        _expect_state(backup, Backup.State.PENDING, "After the node's restart")
         started = time.monotonic()
         said = self.panel.manage("expire_stale_uploads", "--older-than", "0s")
         seconds = time.monotonic() - started
         _expect(str(backup.uuid) in said, "The command did not name the silent backup.")
         _expect_state(backup, Backup.State.FAILED, "After expire_stale_uploads")
-        self._tell("stale upload", "expired by the command", f"1 part thrown away, {seconds:.1f} s")
+        self._tell("silence", "a restarted node's backup expired", f"{seconds:.1f} s")
 
-    def _look_back(self, node: Node) -> None:
+    def _look_back(self) -> None:
         _expect(self._open_uploads() == 0, "The store still holds unfinished uploads.")
         unfinished = Backup.objects.unfinished().count()
         _expect(unfinished == 0, f"{unfinished} backups have not ended.")
-        asked = node.requests
-        figures = f"calls: {asked['panel']} panel, {asked['store']} store"
+        calls = [call.to for call in self.daemon.calls]
+        figures = f"calls: {calls.count('panel')} panel, {calls.count('store')} store"
         self._tell("at the end", "nothing unfinished is left", figures)
 
-    def _begin_half(self, node: Node, server: Server, name: str) -> Backup:
-        backup = lifecycle.start_backup(server, name=name)
-        ticket = node.ask(backup.uuid, _HALF)
-        node.put(ticket.urls[0], bytes(ticket.part_size))
-        return backup
+    def _is_working(self) -> bool:
+        """Whether the daemon has work; waits a moment for its end."""
+        try:
+            self.daemon.wait(_POLL)
+        except TimeoutError:
+            return True
+        return False
+
+    def _wait(self) -> None:
+        while self._is_working():
+            pass
 
     def _open_uploads(self) -> int:
-        """How many uploads the store itself lists."""
+        """The number of open uploads that the store lists."""
         try:
             with contextlib.closing(self.store.client()) as client:
                 answer = client.list_multipart_uploads(Bucket=self.store.bucket)
@@ -193,16 +233,10 @@ class Story:
         if self.console.is_terminal:
             self.console.print(f"[green]✓[/] {step}: {outcome}")
 
-    @contextlib.contextmanager
-    def _progress(self, what: str, total: int) -> Iterator[Any]:
-        columns = (TextColumn("{task.description:9}"), BarColumn(), DownloadColumn())
-        with Progress(*columns, TransferSpeedColumn(), console=self.console) as progress:
-            task = progress.add_task(what, total=total)
-            yield lambda count: progress.advance(task, count)
-
 
 def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
+    plural = f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"
+    return f"{number} {noun if number == 1 else plural}"
 
 
 def _expect(holds: object, otherwise: str) -> None:

@@ -1,29 +1,22 @@
-"""A directory to back up, its archive, and the comparison of the two.
-
-Nothing here holds more than a buffer of a file in memory.
-"""
+"""A directory to back up, the damage to it, and the comparison of before and after."""
 
 from __future__ import annotations
 
 import gzip
 import hashlib
-import io
 import os
+import shutil
 import stat
-import tarfile
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
 MIB: Final = 1024**2
 _REGIONS: Final = 6
 _REGION_SIZE: Final = 4 * MIB
-#: What the daemon uses: fast.
-_COMPRESSION: Final = 1
 
 
 class UnusableDirectoryError(Exception):
@@ -31,35 +24,23 @@ class UnusableDirectoryError(Exception):
 
 
 class DiffersError(Exception):
-    """The archive is not what the directory holds; the message says where."""
-
-
-class Readable(Protocol):
-    """What a download is read from."""
-
-    def read(self, size: int, /) -> bytes:
-        """At most ``size`` bytes, none at the end."""
+    """The directory is not as it was; the message says where."""
 
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """What a directory holds: ``size`` in bytes."""
+    """The contents of a directory; ``size`` in bytes."""
 
     files: int
     size: int
 
 
-@dataclass(frozen=True, slots=True)
-class Archive:
-    """A finished .tar.gz: ``size`` in bytes, ``sha1`` in hex."""
-
-    path: Path
-    size: int
-    sha1: str
+#: What is known of an entry: its kind, and its content or where it leads.
+Inventory: TypeAlias = "dict[str, tuple[str, str]]"
 
 
 def make_world(root: Path) -> None:
-    """Write a small game server: regions that do not compress, and what lies beside them."""
+    """Write the files of a small game server: regions that do not compress, and others."""
     for name in ("world/region", "world/playerdata", "plugins/Backpacks", "logs"):
         (root / name).mkdir(parents=True)
     for number in range(_REGIONS):
@@ -76,10 +57,10 @@ def make_world(root: Path) -> None:
 
 
 def survey(root: Path) -> Survey:
-    """Look at everything below ``root`` once.
+    """Count the files below ``root``, and check that all can be read.
 
     Raises:
-        UnusableDirectoryError: it is missing, no directory, empty, or partly unreadable.
+        UnusableDirectoryError: it is missing, not a directory, empty, or partly unreadable.
 
     """
     try:
@@ -95,57 +76,72 @@ def survey(root: Path) -> Survey:
     return found
 
 
-def pack(root: Path, target: Path, on_bytes: Callable[[int], None]) -> Archive:
-    """Write ``root`` to ``target`` as a .tar.gz; ``on_bytes`` hears of the bytes packed.
+def copy(root: Path, target: Path) -> None:
+    """Copy ``root`` to ``target``, which may exist: what a daemon would archive of it.
 
     Raises:
-        OSError: a file vanished or shrank, or the disk is full.
+        OSError: a file vanished, or the disk is full.
 
     """
-    with target.open("wb") as file:
-        hashing = _HashingWriter(file.write)
-        with (
-            gzip.GzipFile(
-                filename="", fileobj=hashing, mode="wb", compresslevel=_COMPRESSION
-            ) as gz,
-            tarfile.open(fileobj=gz, mode="w|", bufsize=MIB) as tar,
-        ):
-            for path in _entries(root):
-                member = tar.gettarinfo(path, arcname=str(path.relative_to(root)))
-                if member.isreg():
-                    with path.open("rb") as content:
-                        tar.addfile(member, content)
-                    on_bytes(member.size)
-                else:
-                    tar.addfile(member)
-    return Archive(target, hashing.size, hashing.hexdigest())
+    target.mkdir(parents=True, exist_ok=True)
+    for path in _entries(root):
+        copied = target / path.relative_to(root)
+        if path.is_symlink():
+            if _stays_below(path, root):
+                copied.symlink_to(path.readlink())
+        elif path.is_dir():
+            copied.mkdir()
+        else:
+            shutil.copy2(path, copied)
 
 
-def compare(stream: Readable, root: Path) -> Archive:
-    """Unpack ``stream`` in passing and compare every entry with ``root``.
+def take_inventory(root: Path) -> Inventory:
+    """Note every entry below ``root``, with a digest of what files contain."""
+    return {path.relative_to(root).as_posix(): _describe(path) for path in _entries(root)}
+
+
+def compare(before: Inventory, now: Inventory) -> None:
+    """Compare two inventories.
 
     Raises:
-        DiffersError: an entry is missing, added or different, or the archive is broken.
+        DiffersError: an entry is missing, added or different.
 
     """
-    hashing = _HashingReader(stream)
-    expected = {str(path.relative_to(root)) for path in _entries(root)}
-    try:
-        with tarfile.open(fileobj=hashing, mode="r|gz", bufsize=MIB) as tar:
-            for member in tar:
-                if member.name not in expected:
-                    raise DiffersError(f"{member.name} is not in the directory.")
-                expected.remove(member.name)
-                _compare_entry(tar, member, root)
-        while hashing.read(MIB):
-            pass
-    except FileNotFoundError as error:
-        raise DiffersError(f"{error.filename} is gone.") from error
-    except (tarfile.TarError, EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise DiffersError(f"The archive cannot be read ({type(error).__name__}).") from error
-    if expected:
-        raise DiffersError(f"{min(expected)} is not in the archive.")
-    return Archive(root, hashing.size, hashing.hexdigest())
+    for name in sorted(before.keys() | now.keys()):
+        if name not in now:
+            raise DiffersError(f"{name} is missing.")
+        if name not in before:
+            raise DiffersError(f"{name} was not there before.")
+        if now[name] != before[name]:
+            raise DiffersError(f"{name} is not the same.")
+
+
+def damage(root: Path) -> str:
+    """Change a file below ``root``, delete other entries, and add one; say what was done."""
+    files = [path for path in _entries(root) if path.is_file() and not path.is_symlink()]
+    with files[0].open("r+b") as file:
+        file.write(b"damaged")
+    deleted = files[1 : (len(files) + 1) // 2 + 1]
+    for path in deleted:
+        path.unlink()
+    (root / "added by mistake").touch()
+    return f"files: 1 changed, {len(deleted)} deleted, 1 added"
+
+
+def _describe(path: Path) -> tuple[str, str]:
+    if path.is_symlink():
+        return "link", str(path.readlink())
+    if path.is_dir():
+        return "directory", ""
+    with path.open("rb") as file:
+        kind = "program" if path.stat().st_mode & stat.S_IXUSR else "file"
+        return kind, hashlib.file_digest(file, "sha1").hexdigest()
+
+
+def _stays_below(link: Path, root: Path) -> bool:
+    target = link.readlink()
+    below = (link.parent / target).resolve()
+    return not target.is_absolute() and below.is_relative_to(root.resolve())
 
 
 def _count(root: Path) -> Survey:
@@ -162,7 +158,7 @@ def _count(root: Path) -> Survey:
 
 
 def _entries(root: Path) -> Iterator[Path]:
-    """Directories, files and links below ``root``; sockets, pipes and devices are left out."""
+    """Directories, files and links below ``root``, without sockets, pipes and devices."""
 
     def refuse(error: OSError) -> None:
         raise error
@@ -174,72 +170,3 @@ def _entries(root: Path) -> Iterator[Path]:
             mode = path.lstat().st_mode
             if stat.S_ISDIR(mode) or stat.S_ISREG(mode) or stat.S_ISLNK(mode):
                 yield path
-
-
-def _compare_entry(tar: tarfile.TarFile, member: tarfile.TarInfo, root: Path) -> None:
-    path = root / member.name
-    found = path.lstat()
-    if stat.S_IMODE(found.st_mode) != member.mode:
-        raise DiffersError(f"{member.name} has other permissions.")
-    if member.isdir():
-        same = path.is_dir() and not path.is_symlink()
-    elif member.issym():
-        same = path.is_symlink() and str(path.readlink()) == member.linkname
-    elif member.islnk():
-        same = path.samefile(root / member.linkname)
-    else:
-        content = tar.extractfile(member)
-        same = (
-            content is not None
-            and stat.S_ISREG(found.st_mode)
-            and found.st_size == member.size
-            and _same_content(content, path)
-        )
-    if not same:
-        raise DiffersError(f"{member.name} is not the same.")
-
-
-def _same_content(content: Readable, path: Path) -> bool:
-    with path.open("rb") as file:
-        while True:
-            ours = content.read(MIB)
-            if file.read(len(ours) or 1) != ours:
-                return False
-            if not ours:
-                return True
-
-
-class _HashingWriter:
-    def __init__(self, write: Callable[[bytes], object]) -> None:
-        self._write = write
-        self._sha1 = hashlib.sha1(usedforsecurity=False)
-        self.size = 0
-
-    def write(self, data: bytes) -> int:
-        self._write(data)
-        self._sha1.update(data)
-        self.size += len(data)
-        return len(data)
-
-    def flush(self) -> None:
-        """GzipFile asks for it."""
-
-    def hexdigest(self) -> str:
-        return self._sha1.hexdigest()
-
-
-class _HashingReader(io.RawIOBase):
-    def __init__(self, stream: Readable) -> None:
-        super().__init__()
-        self._stream = stream
-        self._sha1 = hashlib.sha1(usedforsecurity=False)
-        self.size = 0
-
-    def read(self, size: int = -1, /) -> bytes:
-        data = self._stream.read(size)
-        self._sha1.update(data)
-        self.size += len(data)
-        return data
-
-    def hexdigest(self) -> str:
-        return self._sha1.hexdigest()

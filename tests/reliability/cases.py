@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from backups_remote.models import Backup
-from tests.daemon import success
-from tests.reliability.proxy import Fault
-from tests.reliability.tally import TOTALS
 from tests.reliability.world import PERSEVERANCE, PersistentNode, parts_of
+from tests.support.daemon import success
+from tests.support.proxy import Fault
+from tests.support.tally import TOTALS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -125,7 +125,7 @@ def _report(stage, backup, headers):
 
 def _finished(stage):
     backup = stage.world.uploading(stage.server, stage.disk, stage.archive)
-    stage.world.put_together(backup)
+    stage.world.complete_in_store(backup)
     return backup
 
 
@@ -210,7 +210,7 @@ class Tally:
     def judge(self, stage, name, backup, allowed):
         self.tried += 1
         TOTALS.add(cases=1)
-        wrong = stage.world.wrong_with(backup, stage.archive)
+        wrong = stage.world.violations(backup, stage.archive)
         row = Backup.objects.filter(pk=backup.pk).first()
         end = "deleted" if row is None else "whole" if row.is_successful else "failed"
         if end not in allowed:

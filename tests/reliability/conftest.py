@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import contextlib
+import datetime as dt
 import os
 
 import boto3
 import pytest
 from botocore.config import Config
 
+from backups_remote.lifecycle import lease
 from tests.conftest import S3_BACKEND
-from tests.factories import NodeFactory, ServerFactory
 from tests.reliability.panel import Commander, Panel
-from tests.reliability.proxy import Proxy
-from tests.reliability.tally import TOTALS
 from tests.reliability.world import PART_SIZE, PersistentNode, World
+from tests.support.factories import NodeFactory, ServerFactory
+from tests.support.proxy import Proxy
+from tests.support.tally import TOTALS
 
 #: How long a repeat waits for the first report, in seconds: many here wait for a dead panel's.
 PATIENCE = 0.3
+#: A claim's lease and its renewals, in seconds: many here wait for a dead panel's to end.
+LEASE = {"LEASE": 1, "RENEW_EVERY": 0.3}
 
 
 def pytest_terminal_summary(terminalreporter):
@@ -53,6 +57,13 @@ def shared_world(store, direct_s3, tmp_path_factory, django_db_setup):
         yield World(store, proxy, direct_s3, tmp_path_factory.mktemp("reliability"))
 
 
+@pytest.fixture(autouse=True)
+def short_leases(monkeypatch):
+    """In the tests' own process too."""
+    monkeypatch.setattr(lease, "LEASE", dt.timedelta(seconds=LEASE["LEASE"]))
+    monkeypatch.setattr(lease, "RENEW_EVERY", LEASE["RENEW_EVERY"])
+
+
 @pytest.fixture
 def world(shared_world, transactional_db):
     """The world, with nothing going wrong in it."""
@@ -65,7 +76,7 @@ def world(shared_world, transactional_db):
 def shared_panel(shared_world, django_db_blocker):
     # Only the database's name is asked for.
     with django_db_blocker.unblock():
-        site = shared_world.site(timeouts={"PATIENCE": PATIENCE})
+        site = shared_world.site(timeouts={"PATIENCE": PATIENCE, **LEASE})
     # Many: one that was killed is replaced only after a while.
     with Panel(site, shared_world.scratch, workers=6) as panel:
         yield panel
@@ -82,7 +93,7 @@ def panel(world, shared_panel):
 @pytest.fixture(scope="session")
 def shared_commander(shared_world, django_db_blocker):
     with django_db_blocker.unblock():
-        site = shared_world.site()
+        site = shared_world.site(timeouts=LEASE)
     with Commander(site) as commanding:
         yield commanding
 
@@ -109,7 +120,7 @@ def sweep(command):
 def commander(world):
     """Makes more that run commands, for several at once."""
     with contextlib.ExitStack() as running:
-        yield lambda: running.enter_context(Commander(world.site()))
+        yield lambda: running.enter_context(Commander(world.site(timeouts=LEASE)))
 
 
 @pytest.fixture

@@ -1,13 +1,16 @@
 """Kills its own process right before or right after a chosen step.
 
-Steps are every store call and every write to the database (each UPDATE is committed by itself, so
-that "after" it is "after the commit"). They are counted from 1 within one request, which says
-``X-Crash-At: 3:before``, or within one command. ``count`` instead lists the steps and kills
-nobody; ``3:before:all`` takes the whole process group along.
+Steps are every call to a store or a daemon, every write to the database, and every commit of a transaction; a write
+outside of one is committed by itself. They are counted from 1 within one request, which says
+``X-Crash-At: 3:before``, or within one command. ``count`` only lists the
+steps; ``3:before:all`` takes the whole process group along.
 """
 
 from __future__ import annotations
 
+import contextlib
+import contextvars
+import datetime as dt
 import functools
 import os
 import signal
@@ -26,6 +29,7 @@ STORE_CALLS = (
     "open_uploads",
     "delete",
 )
+DAEMON_CALLS = ("make_backup", "restore_backup", "delete_backup")
 _WRITES = ("INSERT", "UPDATE", "DELETE")
 
 
@@ -36,24 +40,41 @@ class Plan:
         number, self.when, self.group = [*told.split(":"), "", ""][:3]
         self.number = None if number == "count" else int(number)
         self.steps = []
+        self._counting = threading.Lock()
 
-    def reached(self, when, name):
-        if when == "before":
+    def begin(self, name):
+        """Count a step, and die before it if told so; its number."""
+        with self._counting:
             self.steps.append(name)
-        if self.number == len(self.steps) and self.when == when:
+            number = len(self.steps)
+        self._die_at(number, "before")
+        return number
+
+    def end(self, number):
+        """Die after a step if told so. Another thread may have begun others meanwhile."""
+        self._die_at(number, "after")
+
+    def _die_at(self, number, when):
+        if (self.number, self.when) == (number, when):
             if self.group:
                 os.killpg(0, signal.SIGKILL)
             os.kill(os.getpid(), signal.SIGKILL)
 
 
-_of_request = threading.local()
+# A request's store calls may be made in threads that it starts: they inherit its context.
+_of_request = contextvars.ContextVar("plan", default=None)
 _of_processes = []
 
 
-def _reached(when, name):
-    plan = getattr(_of_request, "plan", None)
-    for reaching in [plan] if plan else _of_processes:
-        reaching.reached(when, name)
+@contextlib.contextmanager
+def _step(name):
+    plan = _of_request.get()
+    begun = [(of, of.begin(name)) for of in ([plan] if plan else _of_processes)]
+    try:
+        yield
+    finally:
+        for of, number in begun:
+            of.end(number)
 
 
 def of_process(told):
@@ -69,27 +90,25 @@ def crash_where_told(get_response):
         told = request.headers.get("X-Crash-At")
         if told is None:
             return get_response(request)
-        _of_request.plan = plan = Plan(told)
+        plan = Plan(told)
+        token = _of_request.set(plan)
         try:
             response = get_response(request)
         finally:
-            _of_request.plan = None
+            _of_request.reset(token)
         response["X-Steps"] = " ".join(plan.steps)
         return response
 
     return middleware
 
 
-def _around(name, method):
+def _around(name, method, of="store"):
     @functools.wraps(method)
     def call(*args, **kwargs):
-        _reached("before", f"store.{name}")
-        try:
+        with _step(f"{of}.{name}"):
             result = method(*args, **kwargs)
             # A generator asks the store only when it is read.
             return iter(list(result)) if name == "open_uploads" else result
-        finally:
-            _reached("after", f"store.{name}")
 
     return call
 
@@ -98,15 +117,14 @@ def _watch_writes(execute, sql, params, many, context):
     word = sql.lstrip().split(None, 1)[0].upper()
     if word not in _WRITES:
         return execute(sql, params, many, context)
-    _reached("before", f"db.{word}")
-    result = execute(sql, params, many, context)
-    _reached("after", f"db.{word}")
-    return result
+    with _step(f"db.{word}"):
+        return execute(sql, params, many, context)
 
 
 def _on_connection(*, connection, **kwargs):
     if _watch_writes not in connection.execute_wrappers:
         connection.execute_wrappers.append(_watch_writes)
+        connection._commit = _around("COMMIT", connection._commit, of="db")
 
 
 class CrashingConfig(AppConfig):
@@ -116,11 +134,17 @@ class CrashingConfig(AppConfig):
     label = "reliability"
 
     def ready(self):
-        from backups_remote.lifecycle import reporting
-        from backups_remote.storage import s3
+        from backups_remote.daemon import WingsDaemon
+        from backups_remote.lifecycle import lease, report
+        from backups_remote.storage.s3 import S3Backend, clients
+
+        owners = {"PATIENCE": report, "LEASE": lease, "RENEW_EVERY": lease}
 
         for name in STORE_CALLS:
-            setattr(s3.S3Backend, name, _around(name, getattr(s3.S3Backend, name)))
+            setattr(S3Backend, name, _around(name, getattr(S3Backend, name)))
+        for name in DAEMON_CALLS:
+            setattr(WingsDaemon, name, _around(name, getattr(WingsDaemon, name), of="daemon"))
         for name, seconds in settings.TIMEOUTS.items():
-            setattr(reporting if name == "PATIENCE" else s3, name, seconds)
+            value = dt.timedelta(seconds=seconds) if name == "LEASE" else seconds
+            setattr(owners.get(name, clients), name, value)
         connection_created.connect(_on_connection, dispatch_uid="reliability")

@@ -1,4 +1,4 @@
-"""Runs a command as long as standard input is open, which it is while whoever began it lives.
+"""Runs a command as long as standard input is open, which it is while its parent lives.
 
 ``python -m tests.reliability.leash <command> …``, in a process group of its own: all of it goes.
 """

@@ -5,18 +5,15 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import requests
 
-ROOT = Path(__file__).resolve().parents[2]
-_START_TIMEOUT = 60
+from panel_site.gunicorn import ROOT, Gunicorn
 
 
 @dataclass(frozen=True)
@@ -28,6 +25,8 @@ class Site:
     locations: dict
     backups_remote: dict
     timeouts: dict = field(default_factory=dict)
+    #: How many database connections the threads of a process share; 0: each has its own.
+    pool: int = 0
 
     @property
     def environment(self):
@@ -39,69 +38,25 @@ class Site:
         }
 
 
-class Panel:
+class Panel(Gunicorn):
     """gunicorn in a process group of its own, which ends with this process however it ends."""
 
     def __init__(self, site, directory, *, workers=2, threads=16):
-        self.site = site
-        self.workers = workers
-        self.threads = threads
-        self.log = Path(directory) / f"panel-{id(self)}.log"
-        self.port = 0
-        self.process = None
-
-    def __enter__(self):
-        self.start()
-        return self
-
-    def __exit__(self, *exc_info):
-        self.kill()
-
-    @property
-    def url(self):
-        return f"http://127.0.0.1:{self.port}"
-
-    def start(self):
-        """Start it, at the same port as before if it ran already."""
-        command = [
-            *(sys.executable, "-m", "tests.reliability.leash"),
-            *(sys.executable, "-m", "gunicorn", "tests.reliability.wsgi:application"),
-            *("--bind", f"127.0.0.1:{self.port}", "--worker-class", "gthread"),
-            *("--workers", str(self.workers), "--threads", str(self.threads)),
+        super().__init__(
+            "tests.reliability.wsgi:application",
+            Path(directory) / f"panel-{id(self)}.log",
+            env=site.environment,
+            workers=workers,
+            threads=threads,
             # Workers are forked from a parent that has imported everything and served nothing:
             # one that was killed is back within milliseconds, without its memory.
-            *("--preload", "--no-control-socket", "--timeout", "120"),
-        ]
-        with self.log.open("ab") as log:
-            start = log.tell()
-            self.process = subprocess.Popen(
-                command,
-                cwd=ROOT,
-                env=self.site.environment,
-                stdin=subprocess.PIPE,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-        give_up = time.monotonic() + _START_TIMEOUT
-        while time.monotonic() < give_up and self.process.poll() is None:
-            said = self.log.read_text(encoding="utf-8", errors="replace")[start:]
-            if listening := re.search(r"Listening at: http://127\.0\.0\.1:(\d+)", said):
-                self.port = int(listening[1])
-                return
-            time.sleep(0.02)
-        self.kill()
-        raise RuntimeError(self.log.read_text(encoding="utf-8", errors="replace")[-3000:])
+            options=("--preload",),
+            wrapper=(sys.executable, "-m", "tests.reliability.leash"),
+        )
+        self.site = site
 
-    def kill(self):
-        """SIGKILL to the whole group: nothing is tidied up."""
-        if self.process is None:
-            return
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.stdin.close()
-        self.process.wait(timeout=10)
-        self.process = None
+    def stop(self):
+        self.kill()
 
     def restart(self):
         self.kill()

@@ -9,6 +9,13 @@ from panel_site.settings import DATABASES, INSTALLED_APPS, MIDDLEWARE, STORAGES
 _told = json.loads(os.environ["RELIABILITY"])
 
 DATABASES["default"]["NAME"] = _told["database"]
+if _told["pool"]:
+    DATABASES["default"]["CONN_MAX_AGE"] = 0
+    DATABASES["default"].setdefault("OPTIONS", {})["pool"] = {
+        "min_size": 1,
+        "max_size": _told["pool"],
+        "timeout": 10,
+    }
 INSTALLED_APPS = [*INSTALLED_APPS, "tests.reliability.crashing.CrashingConfig"]
 MIDDLEWARE = ["tests.reliability.crashing.crash_where_told", *MIDDLEWARE]
 ROOT_URLCONF = "tests.reliability.urls"
@@ -20,5 +27,5 @@ STORAGES |= {
     for disk, location in _told["locations"].items()
 }
 BACKUPS_REMOTE = _told["backups_remote"]
-#: Seconds, in place of storage.s3's own and of lifecycle.reporting's PATIENCE.
+#: Seconds, in place of the code's own: see ``crashing``.
 TIMEOUTS = _told["timeouts"]

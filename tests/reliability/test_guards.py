@@ -1,4 +1,4 @@
-"""Guards that no crash and no race need show: each is tried from where it must not pass."""
+"""Guards that can be tested without a crash or a race: each is tried from a state it must refuse."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from django.utils import timezone
 
 from backups_remote import lifecycle
 from backups_remote.exceptions import BackupNotFound, StorageUnavailable
-from backups_remote.models import RESTORING, Backup, Server
+from backups_remote.models import RESTORING, Backup, EventKind, Server
 from backups_remote.storage import get_backend
 from backups_remote.types import Report, StoredObject, SweepAction
-from tests.factories import BackupFactory, NodeFactory, ServerFactory
-from tests.reliability.proxy import Fault
+from tests.support.factories import BackupFactory, NodeFactory, ServerFactory
+from tests.support.proxy import Fault
 
 S = Backup.State
 PROOF = StoredObject(size=10, etag="e", mark="mark", content_type="application/x-gzip")
@@ -51,7 +51,7 @@ MOVES = {
     ),
     "touch_upload": (lambda b: b.touch_upload(), {S.UPLOADING}),
     "claim": (lambda b: b.claim(timezone.now()), {S.REPORTED}),
-    "claim by force": (lambda b: b.claim(timezone.now(), by_force=True), {S.REPORTED}),
+    "renew_claim": (lambda b: b.renew_claim(timezone.now()), {S.REPORTED}),
     "release": (lambda b: b.release(), {S.REPORTED}),
     "take_back_report": (lambda b: b.take_back_report(), {S.REPORTED}),
     "adopt_checksum": (lambda b: b.adopt_checksum(REPORT), set()),
@@ -61,11 +61,15 @@ MOVES = {
         lambda b: b.complete_on_node(REPORT),
         {S.PENDING, S.UPLOADING, S.FAILED},
     ),
-    "fail": (lambda b: b.fail(), {S.PENDING, S.UPLOADING}),
-    "fail_reported": (lambda b: b.fail_reported(), {S.REPORTED}),
+    "fail": (lambda b: b.fail("why"), {S.PENDING, S.UPLOADING}),
+    "fail_reported": (lambda b: b.fail_reported("why"), {S.REPORTED}),
     "forget_upload": (lambda b: b.forget_upload(), {S.FAILED}),
     "begin_deletion": (lambda b: b.begin_deletion(), {S.COMPLETED, S.FAILED}),
-    "cancel_deletion": (lambda b: b.cancel_deletion(), {S.DELETING}),
+    "accept_object": (lambda b: b.accept_object(PROOF), {S.COMPLETED}),
+    "refuse_report": (
+        lambda b: b.refuse_report("why"),
+        {S.PENDING, S.UPLOADING, S.REPORTED, S.FAILED},
+    ),
     "lock": (
         lambda b: b.set_locked(locked=True),
         {S.PENDING, S.UPLOADING, S.REPORTED, S.COMPLETED},
@@ -74,7 +78,8 @@ MOVES = {
 
 
 @pytest.mark.parametrize("name", MOVES)
-def test_a_transition_starts_only_where_it_may(world, server, name):
+def test_transition_is_refused_from_other_states(db, name):
+    server = ServerFactory()
     move, allowed = MOVES[name]
     for state in S:
         backup = make(server, state)
@@ -95,7 +100,8 @@ def test_a_transition_starts_only_where_it_may(world, server, name):
         (S.FAILED, "forget_upload"),
     ],
 )
-def test_a_transition_is_about_the_upload_that_was_seen(world, server, state, name):
+def test_transition_requires_the_same_upload(db, state, name):
+    server = ServerFactory()
     backup = make(server, state)
     Backup.objects.filter(pk=backup.pk).update(upload_id="newer", upload_mark="newer")
 
@@ -103,7 +109,8 @@ def test_a_transition_is_about_the_upload_that_was_seen(world, server, state, na
     assert Backup.objects.get(pk=backup.pk).state is state
 
 
-def test_a_recovery_takes_its_checksum_from_a_report_of_the_same_size_alone(world, server):
+def test_recovery_takes_checksum_only_from_report_of_same_size(db):
+    server = ServerFactory()
     backup = make(server, S.REPORTED, is_recovered=True)
     assert not backup.adopt_checksum(Report(successful=True, checksum="d", size=11))
     assert backup.adopt_checksum(REPORT)
@@ -112,28 +119,33 @@ def test_a_recovery_takes_its_checksum_from_a_report_of_the_same_size_alone(worl
     assert (row.checksum, row.is_recovered) == ("d", False)
 
 
-def test_a_backup_that_is_claimed_is_not_claimed_again(world, server):
+def test_a_backup_that_is_claimed_is_not_claimed_again(db):
+    server = ServerFactory()
     until = timezone.now() + timezone.timedelta(minutes=1)
     backup = make(server, S.REPORTED)
     assert backup.claim(until)
     assert not Backup.objects.get(pk=backup.pk).claim(until)
 
 
-def test_a_locked_backup_is_not_deleted(world, server):
+def test_a_locked_backup_is_not_deleted(db):
+    server = ServerFactory()
     assert not make(server, S.COMPLETED, is_locked=True).begin_deletion()
 
 
 @pytest.mark.parametrize("status", [None, "suspended", "installing", RESTORING])
-def test_a_restore_begins_on_an_idle_server_and_clears_its_own_status(world, status):
+def test_restore_needs_an_idle_server_and_clears_its_status(db, status):
     server = ServerFactory(status=status)
-    assert Server.end_restoring(server.pk) is (status == RESTORING)
+    backup = make(server, S.COMPLETED)
+    assert Server.end_restore(server.pk, backup, EventKind.RESTORE_COMPLETED) is (
+        status == RESTORING
+    )
     Server.objects.filter(pk=server.pk).update(status=status)
-    assert Server.begin_restoring(server.pk) is (status is None)
+    assert server.begin_restore(backup) is (status is None)
     server.refresh_from_db()
     assert server.status == (RESTORING if status is None else status)
 
 
-def test_another_nodes_backup_does_not_exist(world):
+def test_backup_of_another_node_is_not_found(db):
     before, owner, after = NodeFactory(), NodeFactory(), NodeFactory()
     backup = BackupFactory(server=ServerFactory(node=owner), disk="disk-0")
 
@@ -144,9 +156,9 @@ def test_another_nodes_backup_does_not_exist(world):
                 find(node, str(backup.uuid))
 
 
-def test_an_object_that_cannot_be_looked_at_is_not_taken_for_gone(world, server, local, tiny):
+def test_unreadable_object_is_not_taken_for_missing(world, server, local, tiny):
     backup = world.uploading(server, local, tiny)
-    world.put_together(backup)
+    world.complete_in_store(backup)
 
     def run():
         outcomes = lifecycle.sweep(older_than=timezone.timedelta(0), disk=local, workers=1)
@@ -157,10 +169,22 @@ def test_an_object_that_cannot_be_looked_at_is_not_taken_for_gone(world, server,
         with world.proxy.going_wrong(fault):
             assert run() == [SweepAction.ERROR]
     assert run() == [SweepAction.RECOVERED]
-    assert world.wrong_with(backup, tiny) == []
+    assert world.violations(backup, tiny) == []
 
 
-def test_a_deletion_that_the_store_refuses_keeps_its_row(world, server, local, tiny):
+def test_abort_of_missing_upload_succeeds(world, server, local, tiny):
+    backup = world.failed_with_open_upload(server, local, tiny)
+    gone = Fault("abort", str(backup.uuid), forward=False, answer=(404, "NoSuchUpload"))
+    with world.proxy.going_wrong(gone):
+        outcomes = list(lifecycle.sweep(older_than=timezone.timedelta(0), disk=local))
+    assert [outcome.action for outcome in outcomes] == [
+        SweepAction.UPLOAD_ABORTED,
+        SweepAction.ORPHAN_ABORTED,
+    ]
+    assert world.uploads(backup.object_key) == []
+
+
+def test_row_is_kept_when_store_refuses_deletion(world, server, local, tiny):
     backup = world.completed(server, local, tiny)
     fault = Fault("delete", str(backup.uuid), times=2, forward=False, answer=(500, "InternalError"))
 
@@ -169,10 +193,10 @@ def test_a_deletion_that_the_store_refuses_keeps_its_row(world, server, local, t
 
     assert Backup.objects.get(pk=backup.pk).state is S.DELETING
     lifecycle.delete_backup(backup)
-    assert world.look(world.key_of(backup)) is None
+    assert world.read_object(world.key_of(backup)) is None
 
 
-def test_a_hosts_atomic_requests_do_not_span_store_calls(world, server, node, local, monkeypatch):
+def test_atomic_requests_do_not_span_store_calls(world, server, node, local, monkeypatch):
     backup = world.pending(server, local)
     backend = get_backend(local)
     create, seen = backend.create_upload, []

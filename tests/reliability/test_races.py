@@ -1,4 +1,4 @@
-"""Calls at once, on real panels (gunicorn's processes and threads) and real connections."""
+"""Concurrent calls, on real panels (gunicorn's processes and threads) and real connections."""
 
 from __future__ import annotations
 
@@ -6,21 +6,27 @@ import statistics
 import threading
 import time
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import requests
-from django.db import connection
+from django.db import DatabaseError, connection
 
 from backups_remote import lifecycle
-from backups_remote.exceptions import BackupLimitReached, BackupLocked
-from backups_remote.models import Backup
-from tests.daemon import Daemon, success
+from backups_remote.exceptions import (
+    BackupLimitReached,
+    BackupLocked,
+    BackupsRemoteError,
+)
+from backups_remote.models import Backup, Server
 from tests.reliability.cases import FAILURE, Tally
 from tests.reliability.panel import Panel
-from tests.reliability.proxy import Fault
 from tests.reliability.world import MIB, parts_of
+from tests.support.daemon import Daemon, success
+from tests.support.factories import ServerFactory
+from tests.support.memory import completed_backup
+from tests.support.proxy import Fault
 
 
 @pytest.fixture(params=[2, pytest.param(6, marks=pytest.mark.torture)], ids=["twice", "often"])
@@ -82,7 +88,7 @@ def uploads_under(world, disk):
 # GET
 
 
-def test_eight_that_ask_at_once_get_one_upload(world, at_once, server, disk, tiny):
+def test_eight_concurrent_requests_get_one_upload(world, at_once, server, disk, tiny):
     backup = world.pending(server, disk)
 
     # None has noted its upload before all have begun one.
@@ -100,10 +106,10 @@ def test_eight_that_ask_at_once_get_one_upload(world, at_once, server, disk, tin
     backup.etags = [put.headers["ETag"]]
     ((_, answer),) = at_once(reporting(backup, tiny))
     assert answer.status_code == 204, answer.text
-    assert world.wrong_with(backup, tiny) == []
+    assert world.violations(backup, tiny) == []
 
 
-def test_eight_that_ask_for_two_sizes_at_once_leave_one_upload(
+def test_concurrent_requests_of_two_sizes_leave_one_upload(
     world, at_once, server, disk, tiny, rounds
 ):
     for _ in range(rounds):
@@ -123,7 +129,7 @@ def test_eight_that_ask_for_two_sizes_at_once_leave_one_upload(
 # Reports
 
 
-def test_sixteen_identical_reports_at_once_have_one_effect(world, at_once, server, disk, tiny):
+def test_sixteen_concurrent_reports_have_one_effect(world, at_once, server, disk, tiny):
     backup = world.uploading(server, disk, tiny)
 
     with world.proxy.going_wrong(Fault("complete", str(backup.uuid), before=1.5)):
@@ -131,14 +137,12 @@ def test_sixteen_identical_reports_at_once_have_one_effect(world, at_once, serve
 
     assert [answer.status_code for answer in answers] == [204] * 16
     assert world.proxy.count(str(backup.uuid))["complete"] == 1
-    assert world.wrong_with(backup, tiny) == []
+    assert world.violations(backup, tiny) == []
     ((_, late),) = at_once(reporting(backup, tiny))
     assert late.status_code == 400
 
 
-def test_sixteen_reports_as_fast_as_can_be_hear_nothing_else(
-    world, at_once, server, disk, tiny, rounds
-):
+def test_sixteen_immediate_reports_complete_once(world, at_once, server, disk, tiny, rounds):
     for _ in range(rounds):
         backup = world.uploading(server, disk, tiny)
 
@@ -152,19 +156,19 @@ def test_sixteen_reports_as_fast_as_can_be_hear_nothing_else(
                 (error,) = answer.json()["errors"]
                 assert error["code"] == "already_completed"
         assert world.proxy.count(str(backup.uuid))["complete"] == 1
-        assert world.wrong_with(backup, tiny) == []
+        assert world.violations(backup, tiny) == []
 
 
-def test_reports_of_a_finished_upload_at_once_have_one_effect(world, at_once, server, disk, tiny):
+def test_concurrent_reports_of_finished_upload_have_one_effect(world, at_once, server, disk, tiny):
     backup = world.uploading(server, disk, tiny)
-    world.put_together(backup)
+    world.complete_in_store(backup)
 
     with world.proxy.going_wrong(Fault("head", str(backup.uuid), times=8, after=0.4)):
         answers = [answer for _, answer in at_once(*[reporting(backup, tiny)] * 8)]
 
     assert [answer.status_code for answer in answers] == [204] * 8
     assert world.proxy.count(str(backup.uuid))["complete"] == 0
-    assert world.wrong_with(backup, tiny) == []
+    assert world.violations(backup, tiny) == []
 
 
 @pytest.mark.parametrize(
@@ -178,7 +182,7 @@ def test_reports_of_a_finished_upload_at_once_have_one_effect(world, at_once, se
     ],
     ids=["nothing", "before the list", "after the list", "complete", "abort"],
 )
-def test_a_success_and_a_failure_at_once_end_in_one_of_the_two(
+def test_concurrent_success_and_failure_end_in_one_state(
     world,
     at_once,
     server,
@@ -196,7 +200,7 @@ def test_a_success_and_a_failure_at_once_end_in_one_of_the_two(
         (_, succeeded), (_, failed) = at_once(reporting(backup, tiny), failing(backup))
         world.proxy.remove(*faults)
         backup.refresh_from_db()
-        # Whoever heard 204 was believed; a success that was heard is one.
+        # An answer of 204 means that the report was recorded.
         assert {succeeded.status_code, failed.status_code} <= {204, 400, 503}
         if succeeded.status_code == 204:
             assert backup.is_successful
@@ -204,13 +208,13 @@ def test_a_success_and_a_failure_at_once_end_in_one_of_the_two(
 
     sweep(disk)
     for backup in played:
-        assert world.wrong_with(backup, tiny) == []
+        assert world.violations(backup, tiny) == []
 
 
 # Reports and the command, commands and the command
 
 
-def test_a_report_and_the_command_at_once_never_lose_a_whole_upload(
+def test_concurrent_report_and_sweep_lose_no_complete_upload(
     world,
     at_once,
     server,
@@ -255,9 +259,7 @@ class _World:
         self.archive = archive
 
 
-def test_a_report_waits_for_the_command_that_settles_it(
-    world, at_once, server, disk, tiny, command
-):
+def test_report_waits_for_the_sweep_that_completes_it(world, at_once, server, disk, tiny, command):
     backup = world.reported(server, disk, tiny, claimed=False)
     arguments = ["expire_stale_uploads", "--older-than", "1h", "--disk", disk]
     with (
@@ -271,10 +273,10 @@ def test_a_report_waits_for_the_command_that_settles_it(
 
     assert answer.status_code == 204
     assert world.proxy.count(str(backup.uuid))["complete"] == 1
-    assert world.wrong_with(backup, tiny) == []
+    assert world.violations(backup, tiny) == []
 
 
-def test_a_node_that_asks_while_the_command_runs_is_served_or_told(
+def test_request_during_sweep_is_served_or_refused(
     world,
     at_once,
     server,
@@ -301,7 +303,7 @@ def test_a_node_that_asks_while_the_command_runs_is_served_or_told(
     assert not Backup.objects.filter(disk=disk).unfinished().exists()
 
 
-def test_a_get_that_a_report_overtakes_changes_nothing(world, at_once, server, disk, tiny):
+def test_request_overtaken_by_report_changes_nothing(world, at_once, server, disk, tiny):
     """It began an upload of another size in the store; the row is reported by then."""
     backup = world.uploading(server, disk, tiny)
     with (
@@ -317,10 +319,10 @@ def test_a_get_that_a_report_overtakes_changes_nothing(world, at_once, server, d
         assert answer.status_code == 204
         ((_, refused),) = overtaken.result()
     assert refused.status_code == 409
-    assert world.wrong_with(backup, tiny) == []
+    assert world.violations(backup, tiny) == []
 
 
-def test_a_report_that_a_new_upload_overtakes_completes_nothing(world, at_once, server, disk, tiny):
+def test_report_during_new_upload_completes_nothing(world, at_once, server, disk, tiny):
     backup = world.uploading(server, disk, tiny)
     with (
         ThreadPoolExecutor(1) as pool,
@@ -381,7 +383,7 @@ def hold_up(world, patient, node, server, disk, archive, seconds):
     assert status == 204
     assert lasted >= seconds
     assert {status for _, status in undisturbed + calls} == {200, 204}
-    assert world.wrong_with(slow, archive) == []
+    assert world.violations(slow, archive) == []
     print(
         f"\nother calls: {statistics.median(s for s, _ in undisturbed) * 1000:.0f} ms, while one "
         f"Complete took {lasted:.1f} s: {statistics.median(s for s, _ in calls) * 1000:.0f} ms",
@@ -402,14 +404,16 @@ def open_transactions():
         return cursor.fetchone()[0]
 
 
-def test_a_slow_completion_holds_up_nobody(world, patient, node, server, disk, tiny):
+def test_slow_completion_does_not_block_other_calls(world, patient, node, server, disk, tiny):
     took, longest = hold_up(world, patient, node, server, disk, tiny, 4)
     assert took < 4
     assert longest < 2
 
 
 @pytest.mark.torture
-def test_a_completion_of_half_a_minute_holds_up_nobody(world, patient, node, server, disk, tiny):
+def test_half_minute_completion_does_not_block_other_calls(
+    world, patient, node, server, disk, tiny
+):
     took, longest = hold_up(world, patient, node, server, disk, tiny, 30)
     assert took < 15
     assert longest < 3
@@ -418,7 +422,7 @@ def test_a_completion_of_half_a_minute_holds_up_nobody(world, patient, node, ser
 # Limits and locks
 
 
-def test_wishes_at_once_do_not_slip_past_the_limit(local, server, rounds):
+def test_concurrent_start_backup_respects_the_limit(local, server, rounds):
     server.backup_limit = 3
     server.save()
     together = threading.Barrier(8)
@@ -440,7 +444,88 @@ def test_wishes_at_once_do_not_slip_past_the_limit(local, server, rounds):
         Backup.objects.filter(server=server).delete()
 
 
-def test_a_backup_locked_meanwhile_is_not_deleted(world, local, server, tiny):
+#: Tries at a restore beside deletions.
+TRIES = 30
+
+
+def rotate(backup):
+    lifecycle.rotate_backups(backup.server)
+
+
+def sweep_all(backup):
+    list(lifecycle.sweep(workers=1))
+
+
+@pytest.mark.parametrize(
+    "others",
+    [[lifecycle.delete_backup] * 3, [rotate] * 3, [lifecycle.delete_backup, sweep_all]],
+    ids=["deletions", "rotations", "a deletion and a sweep"],
+)
+def test_archive_is_kept_during_its_restore(memory, transactional_db, others):
+    """Each decides under the lock of the server's row: one of them sees the other."""
+    ends = Counter()
+    for _ in range(TRIES):
+        server = ServerFactory()
+        backup = completed_backup(server)
+        completed_backup(server)
+        Server.objects.update(backup_limit=1)
+        together = threading.Barrier(len(others) + 1)
+
+        def at_once(work, backup=backup, together=together):
+            own = Backup.objects.select_related("server").get(pk=backup.pk)
+            together.wait()
+            try:
+                work(own)
+            except (BackupsRemoteError, DatabaseError) as error:
+                return error
+            finally:
+                connection.close()
+            return None
+
+        with ThreadPoolExecutor(len(others) + 1) as pool:
+            restoring = pool.submit(at_once, lifecycle.start_restore)
+            for work in others:
+                pool.submit(at_once, work)
+        ends[type(restoring.result()).__name__] += 1
+        if restoring.result() is None:
+            assert Server.objects.get(pk=server.pk).is_restoring_from(backup)
+            assert Backup.objects.get(pk=backup.pk).state is Backup.State.COMPLETED
+            assert backup.object_key in memory.objects
+        else:
+            assert Server.objects.get(pk=server.pk).status is None
+    print(f"\nrestores: {dict(ends)}", flush=True)
+
+
+def test_deletion_waits_for_a_restore_that_begins(memory, transactional_db, monkeypatch):
+    backup = completed_backup(ServerFactory())
+    begin_restore = Server.begin_restore
+    deletions = []
+
+    def delete():
+        try:
+            lifecycle.delete_backup(Backup.objects.get(pk=backup.pk))
+        except (BackupsRemoteError, DatabaseError) as error:
+            return error
+        finally:
+            connection.close()
+        return None
+
+    with ThreadPoolExecutor(1) as pool:
+
+        def begin_beside_a_deletion(*args):
+            deletions.append(pool.submit(delete))
+            wait(deletions, timeout=1)
+            return begin_restore(*args)
+
+        monkeypatch.setattr(Server, "begin_restore", begin_beside_a_deletion)
+        lifecycle.start_restore(backup)
+
+    assert deletions[0].result() is not None
+    assert Backup.objects.get(pk=backup.pk).state is Backup.State.COMPLETED
+    assert backup.object_key in memory.objects
+
+
+def test_concurrently_locked_backup_is_not_deleted(world, local, server, tiny):
     backup = world.completed(server, local, tiny)
     seen_unlocked = Backup.objects.get(pk=backup.pk)
     assert lifecycle.lock_backup(Backup.objects.get(pk=backup.pk))
@@ -448,5 +533,5 @@ def test_a_backup_locked_meanwhile_is_not_deleted(world, local, server, tiny):
     with pytest.raises(BackupLocked):
         lifecycle.delete_backup(seen_unlocked)
 
-    assert world.wrong_with(backup, tiny) == []
-    assert world.look(backup.object_key) is not None
+    assert world.violations(backup, tiny) == []
+    assert world.read_object(backup.object_key) is not None

@@ -1,4 +1,4 @@
-"""The instruments themselves: a proxy that signs nothing away, panels that die and come back."""
+"""The proxy and the panels that the reliability tests use."""
 
 import json
 import signal
@@ -11,18 +11,16 @@ import requests
 
 from backups_remote.models import Backup
 from tests.reliability.panel import ROOT
-from tests.reliability.proxy import Fault
 from tests.reliability.world import parts_of
+from tests.support.proxy import Fault
 
 
-def test_a_backup_passes_through_proxy_and_panel_unharmed(
-    world, wings, server, disk, archive, sweep
-):
+def test_backup_through_proxy_and_panel_is_unchanged(world, wings, server, disk, archive, sweep):
     backup = world.pending(server, disk)
 
     assert wings.back_up(backup, archive) == 204
 
-    assert world.wrong_with(backup, archive) == []
+    assert world.violations(backup, archive) == []
     counted = world.proxy.count(str(backup.uuid))
     assert counted["create"] == 1
     assert counted["part"] == 2
@@ -31,11 +29,11 @@ def test_a_backup_passes_through_proxy_and_panel_unharmed(
 
 
 @pytest.mark.parametrize("whole_panel", [False, True])
-def test_a_killed_panel_answers_nothing_and_comes_back(
+def test_killed_panel_stops_answering_and_restarts(
     world, panel, wings, server, disk, tiny, whole_panel
 ):
     backup = world.uploading(server, disk, tiny)
-    where = {"X-Crash-At": "2:after:all" if whole_panel else "2:after"}
+    where = {"X-Crash-At": "4:after:all" if whole_panel else "4:after"}
 
     assert (
         wings.attempt(
@@ -53,7 +51,7 @@ def test_a_killed_panel_answers_nothing_and_comes_back(
     assert wings.attempt(lambda d: d.ask(backup, len(tiny))) == 409
 
 
-def test_a_fault_hits_the_calls_it_names_and_no_others(world, wings, server, disk, tiny):
+def test_fault_affects_only_matching_calls(world, wings, server, disk, tiny):
     hit, spared = world.pending(server, disk), world.pending(server, disk)
 
     with world.proxy.going_wrong(Fault("create", str(hit.uuid), times=9, answer=(500, "X"))) as f:
@@ -84,7 +82,7 @@ def answers(url):
 
 @pytest.mark.once
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
-def test_a_panel_ends_with_the_run_that_started_it(world, tmp_path, how):
+def test_panel_ends_with_its_parent(world, tmp_path, how):
     told = json.dumps([vars(world.site()), str(tmp_path)])
     running = subprocess.Popen(
         [sys.executable, "-c", _RUN_A_PANEL, told], cwd=ROOT, stdout=subprocess.PIPE, text=True
@@ -103,6 +101,6 @@ def test_a_panel_ends_with_the_run_that_started_it(world, tmp_path, how):
 
 
 def _said(archive, backup):
-    from tests.daemon import success
+    from tests.support.daemon import success
 
     return success(archive, parts_of(backup))

@@ -12,9 +12,10 @@ import requests
 from django.db import connection
 from django.utils import timezone
 
-from backups_remote.models import Backup
-from tests.daemon import Daemon, cut
+from backups_remote.models import Backup, BackupEvent, EventKind
 from tests.reliability.panel import Site
+from tests.support.daemon import Daemon, cut
+from tests.support.events import unexplained
 
 MIB = 1024**2
 PART_SIZE = 5 * MIB
@@ -71,7 +72,7 @@ class World:
         )
         return {o["Key"]: o["Size"] for page in pages for o in page.get("Contents", ())}
 
-    def look(self, key):
+    def read_object(self, key):
         """An object's size, mark and SHA-1, or None."""
         try:
             answer = self.s3.get_object(Bucket=self.store.bucket, Key=key)
@@ -125,8 +126,21 @@ class World:
         backup.etags = etags
         return backup
 
-    def put_together(self, backup):
-        """Complete in the store alone: the panel died before it heard the answer."""
+    def put_parts(self, backup, pieces):
+        """Upload (number, body) pairs; their ETags."""
+        return [
+            self.s3.upload_part(
+                Bucket=self.store.bucket,
+                Key=backup.object_key,
+                UploadId=backup.upload_id,
+                PartNumber=number,
+                Body=body,
+            )["ETag"]
+            for number, body in pieces
+        ]
+
+    def complete_in_store(self, backup):
+        """Complete in the store only, as when the panel died before the answer."""
         self.s3.complete_multipart_upload(
             Bucket=self.store.bucket,
             Key=backup.object_key,
@@ -141,7 +155,8 @@ class World:
     def reported(self, server, disk, archive, *, claimed=True, finished=False):
         """A backup whose success was recorded by a panel that died then."""
         backup = self.uploading(server, disk, archive)
-        age = timezone.timedelta(seconds=150 if claimed else -1)
+        # A dead panel's claim: it is not renewed.
+        age = timezone.timedelta(seconds=0.8 if claimed else -1)
         assert backup.record_success(
             checksum=f"sha1:{hashlib.sha1(archive).hexdigest()}",
             size=len(archive),
@@ -149,11 +164,11 @@ class World:
             claimed_until=timezone.now() + age,
         )
         if finished:
-            self.put_together(backup)
+            self.complete_in_store(backup)
         return backup
 
     def completed(self, server, disk, archive):
-        """A whole backup."""
+        """A completed backup."""
         backup = self.reported(server, disk, archive, finished=True)
         Backup.objects.filter(pk=backup.pk).update(
             is_successful=True,
@@ -161,12 +176,13 @@ class World:
             reported_etags=None,
             claimed_until=None,
         )
+        BackupEvent.objects.create(kind=EventKind.COMPLETED, **backup.subject._asdict())
         return backup
 
-    def left_behind(self, server, disk, archive, *, parts=None):
+    def failed_with_open_upload(self, server, disk, archive, *, parts=None):
         """A failed backup whose upload could not be aborted."""
         backup = self.uploading(server, disk, archive, parts=parts)
-        assert backup.fail()
+        assert backup.fail("why")
         return backup
 
     def deleting(self, server, disk, archive):
@@ -178,14 +194,14 @@ class World:
 
     # The judge
 
-    def wrong_with(self, backup, archive):
+    def violations(self, backup, archive):
         """Everything that is not as it must be at the end of ``backup``, in words."""
         row = Backup.objects.filter(pk=backup.pk).first()
         if backup.disk not in self.locations:
-            return [*self._wrong_on_node(row, archive)]
+            return [*self._wrong_on_node(row, archive), *unexplained(backup.uuid)]
         key = self.key_of(backup)
-        found = self.look(key)
-        return [*self._wrong(row, found, archive), *self._leaks(key)]
+        found = self.read_object(key)
+        return [*self._wrong(row, found, archive), *self._leaks(key), *unexplained(backup.uuid)]
 
     def _wrong(self, row, found, archive):
         if row is None:

@@ -1,6 +1,6 @@
 """``manage.py create_node NAME``: register a node and print its daemon's configuration, once.
 
-With ``--rotate`` for a node that there is: replace its token, and print the same with the new one.
+With ``--rotate``, for an existing node: replace its token, and print the new configuration.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError
 from django.urls import NoReverseMatch, reverse
 
+from backups_remote.addresses import validate_base_url
+from backups_remote.daemon.config import config_of
 from backups_remote.models import Node
 
 if TYPE_CHECKING:
@@ -20,45 +22,54 @@ if TYPE_CHECKING:
 class Command(BaseCommand):
     """Creates a node, or gives one a new token."""
 
-    help = "Registers a node and prints what goes into its daemon's config.yml. It is shown once."
+    help = "Registers a node and prints its daemon's config.yml, which is shown only once."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        """NAME, --url, --remote, --rotate."""
         parser.add_argument("name", help="A name for the node, such as fra-1.")
         parser.add_argument("--url", help="The daemon's base URL.")
         parser.add_argument(
             "--remote",
-            default="https://panel.example.com",
-            help="This panel's base URL as the daemon reaches it.",
+            required=True,
+            help="This panel's base URL as the daemon reaches it, with http:// or https://.",
+        )
+        parser.add_argument(
+            "--disk",
+            metavar="ALIAS",
+            help="The disk of its servers' backups (default: the setting DEFAULT_DISK).",
         )
         parser.add_argument(
             "--rotate",
             action="store_true",
-            help="Give the node of this name a new token instead. The old one ends at once.",
+            help="Replace the token of an existing node. The old one becomes invalid at once.",
         )
 
     def handle(
-        self, *, name: str, url: str | None, remote: str, rotate: bool, **_options: Any
+        self,
+        *,
+        name: str,
+        url: str | None,
+        remote: str,
+        disk: str | None,
+        rotate: bool,
+        **_options: Any,
     ) -> None:
-        """Do it, or say what is wrong with which argument."""
-        if rotate and url is not None:
-            raise CommandError("--url: not with --rotate, which changes nothing but the token.")
-        node = _rotated(name) if rotate else _created(name, url or "")
-        self.stdout.write(
-            "# The daemon's config.yml; the token is not shown again.\n"
-            f"uuid: {node.uuid}\n"
-            f"token_id: {node.token_id}\n"
-            f"token: {node.token}\n"
-            f"remote: {remote.rstrip('/')}"
-        )
+        try:
+            validate_base_url(remote)
+        except ValidationError as error:
+            raise CommandError(f"--remote: {' '.join(error.messages)}") from None
+        for option, value in (("--url", url), ("--disk", disk)):
+            if rotate and value is not None:
+                raise CommandError(f"{option}: not with --rotate, which changes only the token.")
+        node = _rotated(name) if rotate else _created(name, url or "", disk or "")
+        self.stdout.write(config_of(node, remote))
         if _prefix() != "/api/remote/":
             self.stderr.write(
                 self.style.WARNING("Daemons call <remote>/api/remote/…: include the URLs there.")
             )
 
 
-def _created(name: str, url: str) -> Node:
-    node = Node(name=name, url=url)
+def _created(name: str, url: str, disk: str) -> Node:
+    node = Node(name=name, url=url, disk=disk)
     try:
         node.full_clean()
     except ValidationError as error:

@@ -1,4 +1,4 @@
-"""``manage.py expire_stale_uploads``: finish or throw away what nobody else will."""
+"""``manage.py expire_stale_uploads``: complete or abort stale uploads, and clean up."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError
 
 from backups_remote import lifecycle
+from backups_remote.actors import ActorKind, acting_as
 from backups_remote.conf import LONGEST_SILENCE
+from backups_remote.management.messages import database_failed, first_of
 from backups_remote.management.progress import ProgressLine
 from backups_remote.types import SweepAction
 
@@ -23,12 +25,12 @@ if TYPE_CHECKING:
 
 _UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 _DURATION: Final = re.compile(r"([0-9]{1,9})([smhd])", re.ASCII)
-#: How many failures the last line names.
-_NAMED: Final = 10
+#: Actions that are not counted as expired.
+_NOT_EXPIRED: Final = frozenset({SweepAction.ERROR, SweepAction.NOTICE, SweepAction.EVENTS_PRUNED})
 
 
 def duration(text: str) -> dt.timedelta:
-    """Read ``6h``, ``30m``, ``0s`` or ``2d``."""
+    """Parse ``6h``, ``30m``, ``0s`` or ``2d``."""
     match = _DURATION.fullmatch(text)
     if match is None:
         raise CommandError(f"--older-than: {text!r} is not a duration such as 6h, 30m or 0s.")
@@ -45,23 +47,24 @@ class Command(BaseCommand):
     """Expires stale uploads."""
 
     help = (
-        "Settles reported backups, completes or aborts stale uploads, repeats aborts and deletions "
-        "that failed before, and aborts uploads under our keys that no backup owns."
+        "Completes reported backups, completes or aborts stale uploads, repeats aborts and "
+        "deletions that failed before, ends restores that overran their time limit, aborts "
+        "uploads under our keys that no backup owns, and deletes old events of backups that are "
+        "gone."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        """The options."""
         parser.add_argument(
             "--older-than",
             metavar="AGE",
-            help="Counts as stale after this silence (6h, 30m, 0s) instead of the setting's.",
+            help="Expire uploads silent for this long (6h, 30m, 0s) instead of STALE_AFTER.",
         )
         parser.add_argument("--dry-run", action="store_true", help="Change nothing.")
-        parser.add_argument("--disk", metavar="ALIAS", help="Only this disk.")
+        parser.add_argument("--disk", metavar="ALIAS", help="Expire on this disk only.")
         parser.add_argument(
             "--no-recover",
             action="store_true",
-            help="Abort stale uploads even if all their parts are there.",
+            help="Abort stale uploads even if all their parts were uploaded.",
         )
         parser.add_argument(
             "--workers",
@@ -70,6 +73,7 @@ class Command(BaseCommand):
             help="How many store calls may run at once (default: %(default)s).",
         )
 
+    @acting_as(ActorKind.SWEEP, "expire_stale_uploads")
     def handle(
         self,
         *,
@@ -80,9 +84,14 @@ class Command(BaseCommand):
         workers: int,
         **_options: Any,
     ) -> None:
-        """Sweep, a line each; exits non-zero naming what could not be done."""
+        """Print a line per outcome of the sweep.
+
+        Raises:
+            CommandError: some could not be expired; the message names them.
+
+        """
         if workers < 1:
-            raise CommandError("--workers: at least one is needed.")
+            raise CommandError("--workers: at least one is required.")
         would = "would be " if dry_run else ""
         counts: Counter[SweepAction] = Counter()
         failures: list[str] = []
@@ -95,27 +104,28 @@ class Command(BaseCommand):
             workers=workers,
         )
         progress = ProgressLine(self.stderr, self._count(age, disk))
-        for done, outcome in enumerate(self._unless_the_database_fails(outcomes), start=1):
+        for done, outcome in enumerate(self._translate_database_errors(outcomes), start=1):
             counts[outcome.action] += 1
             progress.clear()
             detail = f": {outcome.detail}" if outcome.detail else ""
-            line = f"{outcome.subject} on {outcome.disk}"
-            if outcome.action is SweepAction.ERROR:
+            line = f"{outcome.subject} on {outcome.disk}" if outcome.disk else outcome.subject
+            if outcome.action is SweepAction.NOTICE:
+                self.stderr.write(self.style.WARNING(f"notice: {outcome.subject}{detail}"))
+            elif outcome.action is SweepAction.ERROR:
                 failures.append(outcome.subject)
                 self.stderr.write(self.style.ERROR(f"error: {line}{detail}"))
             else:
                 self.stdout.write(f"{would}{outcome.action}: {line}{detail}")
             progress.show(done)
         progress.clear()
-        done = sum(counts.values()) - counts[SweepAction.ERROR]
-        parts = [f"{n} {action}" for action, n in counts.items() if action != SweepAction.ERROR]
+        ends = {action: n for action, n in counts.items() if action not in _NOT_EXPIRED}
+        done = sum(ends.values())
+        parts = [f"{n} {action}" for action, n in ends.items()]
         summary = f" ({', '.join(parts)})" if parts else ""
         errors = f"{len(failures)} error{'' if len(failures) == 1 else 's'}"
         self.stdout.write(f"{done} {would}expired{summary}, {errors}.")
         if failures:
-            named = ", ".join(failures[:_NAMED])
-            more = f" and {len(failures) - _NAMED} more" if len(failures) > _NAMED else ""
-            raise CommandError(f"{len(failures)} could not be expired: {named}{more}")
+            raise CommandError(f"{len(failures)} could not be expired: {first_of(failures)}")
 
     def _count(self, older_than: dt.timedelta | None, disk: str | None) -> int:
         if not self.stderr.isatty():
@@ -125,10 +135,10 @@ class Command(BaseCommand):
         except DatabaseError:
             return 0
 
-    def _unless_the_database_fails(
+    def _translate_database_errors(
         self, outcomes: Iterator[SweepOutcome]
     ) -> Iterator[SweepOutcome]:
         try:
             yield from outcomes
         except DatabaseError as error:
-            raise CommandError(f"The database did not answer ({type(error).__name__}).") from error
+            raise database_failed(error) from error

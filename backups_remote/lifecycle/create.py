@@ -1,0 +1,81 @@
+"""Creating a backup, to be made by a node."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from django.db import router
+
+from backups_remote.exceptions import BackupLimitReached
+from backups_remote.lifecycle.events import announce_creation
+from backups_remote.lifecycle.rotate import count_giving_way
+from backups_remote.lifecycle.transactions import locked_server, refuse_open_transaction
+from backups_remote.models import Backup, Node
+from backups_remote.storage import get_backend
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from backups_remote.models import Server
+
+
+def start_backup(
+    server: Server,
+    *,
+    name: str = "",
+    ignored_files: Iterable[str] = (),
+    disk: str | None = None,
+    is_locked: bool = False,
+    rotating: bool = False,
+) -> Backup:
+    """Create a pending backup of ``server``, to be made by the node it is on now.
+
+    Tell the daemon about it only after this is committed: its first call can arrive at once.
+    ``ignored_files`` are patterns, such as ``["logs/*"]``. ``disk`` defaults to that of the server,
+    of its node, or the setting ``DEFAULT_DISK``. With ``rotating``, a server at its limit may begin
+    one more if rotation would make room for it: not now, but once the new one is verified, when
+    ``rotate_backups`` is called.
+
+    Raises:
+        BackupLimitReached: the server's whole backups and those under way reach its limit.
+        DiskNotConfigured: there is no such disk.
+        RuntimeError: a transaction is open, whose end the daemon would not wait for.
+        TypeError: ``ignored_files`` is not a list of patterns.
+
+    """
+    refuse_open_transaction("start_backup")  # safeguard: start-outside-transaction
+    patterns = _patterns(ignored_files)
+    database = router.db_for_write(Backup)
+    # Under the server's lock: two at once are counted one after the other.
+    with locked_server(server.pk):
+        server.refresh_from_db(using=database, fields=["node", "disk", "backup_limit"])
+        # From the primary too: what the node's row says may have been changed just now.
+        server.node = Node.objects.using(database).get(pk=server.node_id)
+        disk = disk or server.disk_for_backups
+        get_backend(disk)
+        if server.backup_limit is not None:
+            # safeguard: limit-from-primary
+            backups = Backup.objects.using(database).filter(server=server)
+            spare = count_giving_way(server, server.backup_limit) if rotating else 0
+            if backups.counted().count() + 1 - spare > server.backup_limit:
+                raise BackupLimitReached
+        backup = Backup.objects.using(database).create(
+            server=server,
+            node_id=server.node_id,
+            name=name,
+            ignored_files=patterns,
+            disk=disk,
+            is_locked=is_locked,
+        )
+        announce_creation(backup)
+    return backup
+
+
+def _patterns(ignored_files: Iterable[str]) -> list[str]:
+    if isinstance(ignored_files, str):
+        # Taken for an iterable, it would be a pattern a letter.
+        raise TypeError("ignored_files: a list of patterns is needed, not one string.")
+    patterns = list(ignored_files)
+    if not all(isinstance(pattern, str) for pattern in patterns):
+        raise TypeError("ignored_files: every pattern must be a string.")
+    return patterns

@@ -1,0 +1,174 @@
+"""Deleting a backup: decided once in its row, then carried out where its archive lies."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from backups_remote.daemon import Deletion, get_daemon, is_callable
+from backups_remote.exceptions import BackupConflict, BackupLocked, BackupNotFound
+from backups_remote.lifecycle.events import announce_removal
+from backups_remote.lifecycle.lookup import reload
+from backups_remote.lifecycle.retry import OVERTAKEN, Overtaken, decide_until_settled
+from backups_remote.lifecycle.rules.deletion import (
+    Obstacle,
+    is_configured,
+    obstacle_to_deletion,
+    obstacle_to_forgetting,
+)
+from backups_remote.lifecycle.rules.ownership import why_foreign
+from backups_remote.lifecycle.transactions import locked_server, refuse_open_transaction
+from backups_remote.models import Backup
+from backups_remote.storage import get_backend
+
+if TYPE_CHECKING:
+    from backups_remote.storage import StorageBackend
+    from backups_remote.types import StoredObject
+
+logger = logging.getLogger(__name__)
+
+_ERRORS: Final = {
+    Obstacle.LOCKED: BackupLocked,
+    Obstacle.NOT_ENDED: BackupConflict,
+    Obstacle.BEING_RESTORED: BackupConflict,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Erasure:
+    """What came of the removal of an archive."""
+
+    #: The object that was left under the backup's key because it is not the backup's.
+    left: StoredObject | None = None
+    #: The node's daemon deletes it in the background, and its report will end the deletion.
+    is_under_way: bool = False
+
+
+def delete_backup(backup: Backup) -> StoredObject | None:
+    """Delete an ended backup: its archive, then its row. One that is gone is gone.
+
+    The row is marked as being deleted first, and that is never taken back. If the panel dies after
+    that, the sweep finishes the deletion. What lies on the node's own disk is deleted by its
+    daemon, through the setting ``DAEMON``; a daemon that does so in the background leaves the row
+    to its report. Without that setting, or where the node has no URL, only the row is deleted:
+    have the daemon delete the archive before.
+
+    Returns:
+        The object that was left under the backup's key because it is not the backup's; else None.
+
+    Raises:
+        BackupLocked: unlock it first.
+        BackupConflict: it has not ended yet, or is being restored.
+        DiskNotConfigured: its disk is not configured; nothing is changed. See ``forget_backup``.
+        StorageUnavailable: the store could not be asked; the sweep tries again.
+        DaemonError: the node's daemon did not delete the archive; the sweep tries again.
+        RuntimeError: a transaction is open.
+
+    """
+    refuse_open_transaction("delete_backup")  # safeguard: delete-outside-transaction
+    backend = get_backend(backup.disk)  # safeguard: deletion-needs-disk
+    try:
+        decide_until_settled(backup, lambda: _begin(backup))
+    except BackupNotFound:
+        return None
+    erasure = erase(backup, backend)  # safeguard: archive-deleted-first
+    if not erasure.is_under_way:  # safeguard: deletion-under-way-keeps-row
+        remove(backup, erasure.left)
+    return erasure.left
+
+
+def forget_backup(backup: Backup) -> None:
+    """Delete the row of a backup whose disk is not configured any more. Its archive is left.
+
+    Raises:
+        BackupLocked: unlock it first.
+        BackupConflict: its disk is configured, so that it can be deleted; or it is being restored.
+        BackupNotFound: it is gone already.
+
+    """
+    if is_configured(backup.disk):  # safeguard: forget-only-unconfigured
+        raise BackupConflict(f"The disk {backup.disk!r} is configured: delete the backup instead.")
+    with locked_server(backup.server_id) as server:
+        reload(backup)
+        _raise_if(obstacle_to_forgetting(backup, server))
+        uuid = backup.uuid
+        left = f"its archive, if any, was left on the disk {backup.disk}"
+        if not backup.remove_forgotten(left):
+            raise BackupConflict("The backup was locked or deleted meanwhile.")
+        announce_removal(backup, forgotten=True)
+    logger.warning(
+        "The row of backup %s was deleted. Its archive, if any, was left on the disk %r.",
+        uuid,
+        backup.disk,
+    )
+
+
+def remove(backup: Backup, left: StoredObject | None) -> bool:
+    """Delete the row of a backup in DELETING, whose archive is gone; False if it was gone before.
+
+    ``left`` is the object under its key that is not its own.
+    """
+    detail = backup.archive_in_words
+    if left is not None:
+        detail += "; an object that is not this backup's was left there"
+    removed = backup.remove_deleted(detail)
+    if removed:
+        announce_removal(backup)
+    return removed
+
+
+def erase(backup: Backup, backend: StorageBackend) -> Erasure:
+    """Remove the archive of a backup in DELETING; what is gone already counts as removed.
+
+    An object that is not the backup's own is left, logged and returned.
+
+    Raises:
+        StorageUnavailable: the store could not be asked.
+        DaemonError: the node's daemon did not delete the archive.
+
+    """
+    if not backend.presigned_uploads:
+        return _erase_on_node(backup)
+    if not backup.object_key:
+        return Erasure()
+    if backup.upload_id:  # safeguard: deletion-aborts-upload
+        backend.abort_upload(backup.object_key, backup.upload_id)
+    # safeguard: deletion-by-version
+    found = backend.stat(backup.object_key, version_id=backup.version_id)
+    if found is None:
+        # A deletion would leave a delete marker in a versioned bucket.
+        return Erasure()  # safeguard: no-delete-without-object
+    foreign = why_foreign(backup, found)
+    if foreign:  # safeguard: foreign-object-kept
+        logger.warning("The object under %s was not deleted. %s", backup.object_key, foreign)
+        return Erasure(left=found)
+    # safeguard: deletion-removes-version
+    backend.delete(backup.object_key, version_id=found.version_id)
+    return Erasure()
+
+
+def _erase_on_node(backup: Backup) -> Erasure:
+    if not is_callable(backup.node):
+        return Erasure()
+    deletion = get_daemon(backup.node).delete_backup(backup)
+    return Erasure(is_under_way=deletion is Deletion.UNDER_WAY)
+
+
+def _begin(backup: Backup) -> Overtaken | None:
+    """Move the row to DELETING, which is never taken back.
+
+    The lock excludes the beginning of a restore: either the restore finds the row in DELETING, or
+    this finds the restore.
+    """
+    with locked_server(backup.server_id) as server:  # safeguard: deletion-under-server-lock
+        reload(backup)  # safeguard: deletion-reloads-row
+        _raise_if(obstacle_to_deletion(backup, server))
+        if backup.state is Backup.State.DELETING or backup.begin_deletion():
+            return None
+    return OVERTAKEN
+
+
+def _raise_if(obstacle: Obstacle | None) -> None:
+    if obstacle is not None:
+        raise _ERRORS[obstacle](obstacle.value)

@@ -1,0 +1,83 @@
+"""Rotation: the oldest backups of a server give way to newer ones."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from django.db import router
+
+from backups_remote.exceptions import DaemonError, StorageError
+from backups_remote.lifecycle.delete import erase, remove
+from backups_remote.lifecycle.rules.deletion import can_be_erased
+from backups_remote.lifecycle.rules.rotation import choose_rotated
+from backups_remote.lifecycle.transactions import locked_server, refuse_open_transaction
+from backups_remote.models import Backup
+from backups_remote.storage import get_backend
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from backups_remote.models import Server
+
+
+def rotate_backups(server: Server) -> list[UUID]:
+    """Delete a server's oldest whole, unlocked backups down to its limit.
+
+    Only whole backups are counted, so that none gives way to one that may still fail, and
+    ``rules.choose_rotated`` says why none that is verified gives way to one that is not. Call it
+    when ``backup_completed`` is sent. The backup that is being restored is left out, and so are
+    archives on a node's own disk where the panel does not call its daemon.
+
+    Returns:
+        The uuids of the backups that were deleted, and of those that a daemon deletes in the
+        background.
+
+    Raises:
+        StorageUnavailable: the store could not be asked about one of them; the others are
+            deleted, and the sweep finishes this one.
+        DaemonError: the same about a node's daemon.
+        RuntimeError: a transaction is open.
+
+    """
+    refuse_open_transaction("rotate_backups")  # safeguard: rotate-outside-transaction
+    deleted: list[UUID] = []
+    problem: StorageError | DaemonError | None = None
+    for backup in _begin(server):
+        try:
+            erasure = erase(backup, get_backend(backup.disk))
+        except (StorageError, DaemonError) as error:
+            problem = problem or error  # safeguard: rotation-survives-store-error
+            continue
+        deleted.append(backup.uuid)
+        if not erasure.is_under_way:  # safeguard: rotation-under-way-keeps-row
+            remove(backup, erasure.left)
+    if problem is not None:
+        raise problem
+    return deleted
+
+
+def count_giving_way(server: Server, limit: int) -> int:
+    """How many backups rotation would delete once one more of this server is verified."""
+    return len(choose_rotated(_whole(server), limit, _may_go, expected=1))
+
+
+def _begin(server: Server) -> list[Backup]:
+    """Choose the backups and move their rows to DELETING under one lock: rotations agree."""
+    with locked_server(server.pk) as row:  # safeguard: rotation-under-server-lock
+        if row.backup_limit is None:
+            return []
+        going = choose_rotated(_whole(row), row.backup_limit, _may_go)
+        reason = f"rotated out at a limit of {row.backup_limit}"
+        # safeguard: restoring-backup-not-rotated
+        return [b for b in going if not row.is_restoring_from(b) and b.begin_deletion(reason)]
+
+
+def _whole(server: Server) -> list[Backup]:
+    # safeguard: rotation-from-primary
+    backups = Backup.objects.using(router.db_for_write(Backup)).filter(server=server)
+    whole = backups.completed().with_names().select_related("node")
+    return list(whole.order_by("completed_at", "pk"))  # safeguard: rotation-by-end
+
+
+def _may_go(backup: Backup) -> bool:
+    return can_be_erased(backup)  # safeguard: undeletable-makes-no-room

@@ -1,0 +1,74 @@
+"""When a backup's row may go, and whether its archive can be deleted with it."""
+
+from __future__ import annotations
+
+import enum
+from typing import TYPE_CHECKING
+
+from backups_remote.daemon import is_callable
+from backups_remote.exceptions import DiskNotConfigured
+from backups_remote.models import Backup
+from backups_remote.storage import get_backend
+
+if TYPE_CHECKING:
+    from backups_remote.models import Server
+
+
+class Obstacle(enum.Enum):
+    """Why a backup's row cannot go."""
+
+    LOCKED = "The backup is locked."
+    NOT_ENDED = "The backup has not ended yet."
+    BEING_RESTORED = "The backup is being restored."
+
+
+def obstacle_to_deletion(backup: Backup, server: Server) -> Obstacle | None:
+    """Why ``backup`` may not be deleted; None if it may, or if its deletion has begun already."""
+    if backup.state is Backup.State.DELETING:
+        return _obstacle_of_old_panel(server)
+    if backup.is_locked:
+        return Obstacle.LOCKED
+    if backup.completed_at is None:  # safeguard: unfinished-backup-not-deleted
+        return Obstacle.NOT_ENDED
+    return _obstacle_of_restore(backup, server)  # safeguard: deletion-checks-restore
+
+
+def obstacle_to_forgetting(backup: Backup, server: Server) -> Obstacle | None:
+    """Why the row of a backup whose disk is gone may not be deleted; None if it may."""
+    if backup.is_locked:  # safeguard: locked-backup-not-forgotten
+        return Obstacle.LOCKED
+    return _obstacle_of_restore(backup, server)  # safeguard: restoring-backup-not-forgotten
+
+
+def _obstacle_of_restore(backup: Backup, server: Server) -> Obstacle | None:
+    # safeguard: failed-backup-not-restoring
+    if backup.is_successful and server.is_restoring_from(backup):
+        return Obstacle.BEING_RESTORED
+    return None
+
+
+def _obstacle_of_old_panel(server: Server) -> Obstacle | None:
+    """Why a deletion that has begun must wait: a panel of an older version may take it back.
+
+    Such a panel does not remember which backup it restores.
+    """
+    # safeguard: old-deletion-waits
+    if server.is_restoring and server.restoring_backup_id is None:
+        return Obstacle.BEING_RESTORED
+    return None
+
+
+def is_configured(disk: str) -> bool:
+    """Whether the settings still say what this disk is."""
+    try:
+        get_backend(disk)
+    except DiskNotConfigured:
+        return False
+    return True
+
+
+def can_be_erased(backup: Backup) -> bool:
+    """Whether the panel can delete this archive: in the store, or through its node's daemon."""
+    if not is_configured(backup.disk):
+        return False
+    return get_backend(backup.disk).presigned_uploads or is_callable(backup.node)

@@ -1,0 +1,328 @@
+"""Carries a sweep's decisions out: guarded transition, store call, guarded transition.
+
+Store calls run in threads that leave the database alone; rows are moved in the caller's thread.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, TypeVar
+
+from django.db import DatabaseError
+
+from backups_remote.lifecycle import lease
+from backups_remote.lifecycle.complete import (
+    Answer,
+    Attempt,
+    Recorded,
+    complete_and_verify,
+    find_verified_object,
+    record_attempt,
+    record_completion,
+)
+from backups_remote.lifecycle.delete import Erasure, erase, remove
+from backups_remote.lifecycle.event_history import prunable, prune
+from backups_remote.lifecycle.events import announce_end
+from backups_remote.lifecycle.restores import end_overdue_restores
+from backups_remote.lifecycle.rules.age import may_still_appear
+from backups_remote.lifecycle.sweep.effects import aborted, failed, found_whole, pruned
+from backups_remote.lifecycle.sweep.outcomes import fault, outcome, unverified
+from backups_remote.lifecycle.sweep.pool import Fault, at_store, explain, in_chunks
+from backups_remote.lifecycle.totals import renew_snapshot
+from backups_remote.types import StoredObject, SweepAction, SweepOutcome
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Iterator
+
+    from backups_remote.lifecycle.sweep.staleness import Staleness
+    from backups_remote.models import Backup
+    from backups_remote.storage import StorageBackend
+    from backups_remote.types import OpenUpload
+
+logger = logging.getLogger(__name__)
+
+R = TypeVar("R")
+
+
+class CarryOut:
+    """The effects of a sweep that is no dry run; see ``Effects``."""
+
+    def __init__(self, staleness: Staleness, *, workers: int) -> None:
+        self.staleness = staleness
+        self.workers = workers
+        self.held: list[int] = []
+
+    def end_restores(self, disk: str | None) -> Iterator[SweepOutcome]:
+        """End the restores that overran their time limit."""
+        for server, backup in end_overdue_restores(disk):
+            subject = backup.uuid if backup is not None else server.uuid
+            where = backup.disk if backup is not None else ""
+            detail = f"the node of server {server.uuid} never reported"
+            yield SweepOutcome(SweepAction.RESTORE_ENDED, str(subject), where, detail)
+
+    # Reported backups
+
+    def complete_reported(self, batch: list[Backup]) -> Iterator[SweepOutcome]:
+        """Claim and complete them, a few at a time: a claim is for one call, not for a batch."""
+        for chunk in in_chunks(batch, self.workers):
+            # safeguard: sweep-claims-first
+            claimed = [backup for backup in chunk if backup.claim(lease.lease_end())]
+            for backup, result in self._complete_at_store(claimed):
+                # safeguard: sweep-rejection-inconclusive
+                yield from _each_row(backup, self._conclude(backup, result, is_first=False))
+            # safeguard: sweep-checks-claimed-object
+            yield from self._look_at_held([b for b in chunk if b not in claimed])
+
+    def _look_at_held(self, held: list[Backup]) -> Iterator[SweepOutcome]:
+        """Those that another holder has claimed, or whose upload is in its quiet period.
+
+        Nothing is sent to the store for them; but an object that proves one whole completes it.
+        """
+        for backup, found in self._with_etags(held, _look):
+            if isinstance(found, Fault):
+                yield fault(backup, found.reason)
+            elif found is not None:
+                yield from _each_row(backup, self._record_completion(backup, found))
+            else:
+                self.held.append(backup.pk)
+
+    def _complete_at_store(
+        self, claimed: list[Backup], first: Collection[int] = ()
+    ) -> Iterator[tuple[Backup, Attempt | Fault]]:
+        """Complete at the store, and renew the claims meanwhile.
+
+        For the backups with the primary keys ``first`` no completion was sent before.
+        """
+
+        def complete(backup: Backup, backend: StorageBackend) -> Attempt:
+            return complete_and_verify(backup, backend, look_first=backup.pk not in first)
+
+        # safeguard: sweep-renews-claim
+        yield from self._with_etags(claimed, complete, meanwhile=lease.renew)
+
+    def _conclude(
+        self, backup: Backup, result: Attempt | Fault, *, is_first: bool
+    ) -> Iterator[SweepOutcome]:
+        """Record what came of an attempt at completing a backup that is claimed here."""
+        attempt = Attempt(reason=result.reason) if isinstance(result, Fault) else result
+        if attempt.proof is not None:
+            yield from self._record_completion(backup, attempt.proof)
+            return
+        # safeguard: recent-lost-report-kept
+        if attempt.answer is Answer.UPLOAD_GONE and self._is_reported_for_long(backup):
+            reason = "reported, but not in the store"
+            if backup.fail_reported(reason):
+                announce_end(backup)  # safeguard: lost-report-signal
+                yield outcome(SweepAction.FAILED, backup, reason)
+            return
+        reason = attempt.reason
+        recorded = record_attempt(backup, attempt, is_first=is_first)
+        if recorded is Recorded.OVERTAKEN:
+            return
+        if recorded is Recorded.REFUSED:
+            reason = f"{reason} The parts are not what the store holds."
+            backup.refuse_report(reason)  # safeguard: sweep-records-refusal
+        yield fault(backup, reason)
+
+    def _is_reported_for_long(self, backup: Backup) -> bool:
+        heard = backup.reported_at or backup.silent_from  # safeguard: lost-report-age
+        return self.staleness.is_past(heard, self.staleness.limit(backup.issued_size))
+
+    def _record_completion(self, backup: Backup, proof: StoredObject) -> Iterator[SweepOutcome]:
+        action, why = SweepAction.COMPLETED, "reported"
+        if backup.is_recovered:
+            action, why = SweepAction.RECOVERED, unverified("its parts were all there", backup)
+        if record_completion(backup, proof) is Recorded.COMPLETED:
+            yield outcome(action, backup, why)
+
+    # Silent and failed backups
+
+    def complete_found(self, backup: Backup, proof: StoredObject) -> Iterator[SweepOutcome]:
+        """Complete a backup whose whole object is in the store without an accepted report."""
+        yield from _each_row(backup, self._complete_found(backup, proof))
+
+    def _complete_found(self, backup: Backup, proof: StoredObject) -> Iterator[SweepOutcome]:
+        if backup.complete_proven(proof, recovered=True):
+            announce_end(backup)  # safeguard: finished-object-sweep-signal
+            yield found_whole(backup)
+
+    def recover(self, batch: list[tuple[Backup, tuple[str, ...]]]) -> Iterator[SweepOutcome]:
+        """Record that the parts are all there, then complete as after a report."""
+        etags = {backup.pk: found for backup, found in batch}
+        backups = [backup for backup, _ in batch]
+        first = {backup.pk for backup in backups if backup.completion_sent_at is None}
+        recorded, faults = _move_each(
+            backups,
+            lambda backup: backup.record_success(
+                checksum="",
+                size=backup.upload_size or 0,
+                etags=etags[backup.pk],
+                claimed_until=lease.lease_end(),
+                recovered=True,
+            ),
+        )
+        yield from faults
+        for backup, result in self._complete_at_store(recorded, first):
+            # safeguard: refused-recovery-given-up
+            if isinstance(result, Attempt) and result.answer is Answer.REJECTED:
+                steps = self._give_up(backup, is_over=backup.pk in first)
+            else:
+                steps = self._conclude(backup, result, is_first=backup.pk in first)
+            yield from _each_row(backup, steps)
+
+    def _give_up(self, backup: Backup, *, is_over: bool) -> Iterator[SweepOutcome]:
+        """The upload looked whole, and the store rejects its parts."""
+        if backup.take_back_report(is_over=is_over):
+            yield from self.fail(
+                [(backup, "its parts were all there, and the store rejected them")]
+            )
+
+    def fail(self, batch: list[tuple[Backup, str]]) -> Iterator[SweepOutcome]:
+        """Fail the rows first, then abort the uploads."""
+        reasons = {backup.pk: reason for backup, reason in batch}
+        backups = [backup for backup, _ in batch]
+        moved, faults = _move_each(backups, lambda backup: _fail(backup, reasons[backup.pk]))
+        yield from faults
+        # safeguard: sweep-waits-for-object
+        to_abort = [b for b in moved if b.upload_id and not may_still_appear(b)]
+        yield from (failed(b, b.failure) for b in moved if b not in to_abort)
+        yield from self._abort(to_abort, lambda backup: failed(backup, backup.failure))
+
+    def abort(self, batch: list[Backup]) -> Iterator[SweepOutcome]:
+        """Abort the uploads of backups that have failed before."""
+        yield from self._abort(batch, aborted)
+
+    def _abort(
+        self, batch: list[Backup], done: Callable[[Backup], SweepOutcome]
+    ) -> Iterator[SweepOutcome]:
+        for backup, result in self._at_store(batch, _abort_upload):
+            yield from _each_row(backup, _record_abort(backup, result, done(backup)))
+
+    # Deletions and orphans
+
+    def delete(self, batch: list[Backup]) -> Iterator[SweepOutcome]:
+        """Delete the archives, then the rows."""
+
+        def reading() -> Iterator[Backup]:
+            for backup in batch:
+                _ = backup.node, backup.server  # in this thread, for a call to the node's daemon
+                yield backup
+
+        for backup, result in self._at_store(reading(), erase):
+            yield from _each_row(backup, _record_deletion(backup, result))
+
+    def abort_orphan(self, orphan: OpenUpload, backend: StorageBackend) -> None:
+        """Abort an upload that no row owns."""
+        backend.abort_upload(orphan.key, orphan.upload_id)
+
+    def prune_events(self) -> Iterator[SweepOutcome]:
+        """Delete the events that are old enough."""
+        count = 0
+        try:
+            for deleted in prune(prunable()):
+                count += deleted
+        except DatabaseError as error:
+            logger.exception("The sweep could not prune events.")
+            yield SweepOutcome(SweepAction.ERROR, "events", "", explain(error))
+        yield from pruned(count)
+
+    def count_backups(self) -> Iterator[SweepOutcome]:
+        """Count all backups for the admin, whatever the disk of the sweep; only a fault is told."""
+        try:
+            renew_snapshot()
+        except DatabaseError as error:
+            logger.exception("The sweep could not count the backups.")
+            yield SweepOutcome(SweepAction.ERROR, "totals", "", explain(error))
+
+    def _with_etags(
+        self,
+        backups: list[Backup],
+        call: Callable[[Backup, StorageBackend], R],
+        *,
+        meanwhile: Callable[[Backup], object] | None = None,
+    ) -> Iterator[tuple[Backup, R | Fault]]:
+        """``call`` for each with its report's ETags, which are dropped once it is dealt with."""
+
+        def reading() -> Iterator[Backup]:
+            for backup in backups:
+                _ = backup.reported_etags  # in this thread: the call must not ask the database
+                yield backup
+
+        for backup, result in self._at_store(reading(), call, meanwhile=meanwhile):
+            yield backup, result
+            backup.__dict__.pop("reported_etags", None)  # safeguard: reported-etags-cleared
+
+    def _at_store(
+        self,
+        batch: Iterable[Backup],
+        call: Callable[[Backup, StorageBackend], R],
+        *,
+        meanwhile: Callable[[Backup], object] | None = None,
+    ) -> Iterator[tuple[Backup, R | Fault]]:
+        return at_store(batch, call, self.workers, every=lease.RENEW_EVERY, meanwhile=meanwhile)
+
+
+def _fail(backup: Backup, reason: str) -> bool:
+    moved = backup.fail(reason)
+    if moved:  # safeguard: stale-failure-signal
+        announce_end(backup)
+    return moved
+
+
+def _record_abort(
+    backup: Backup, result: Fault | None, done: SweepOutcome
+) -> Iterator[SweepOutcome]:
+    if isinstance(result, Fault):  # safeguard: failed-abort-keeps-upload
+        yield fault(backup, result.reason)
+    else:
+        backup.forget_upload()
+        yield done
+
+
+def _record_deletion(backup: Backup, result: Erasure | Fault) -> Iterator[SweepOutcome]:
+    if isinstance(result, Fault):
+        yield fault(backup, result.reason)
+        return
+    if result.is_under_way:  # safeguard: swept-deletion-under-way-keeps-row
+        yield outcome(SweepAction.NOTICE, backup, "its node deletes the archive in the background")
+        return
+    # safeguard: kept-object-named
+    detail = "" if result.left is None else f"left {backup.object_key}: it is not this backup's"
+    if remove(backup, result.left):
+        yield outcome(SweepAction.DELETED, backup, detail)
+
+
+def _look(backup: Backup, backend: StorageBackend) -> StoredObject | None:
+    return find_verified_object(backup, backend, part_etags=backup.reported_etags or ())
+
+
+def _abort_upload(backup: Backup, backend: StorageBackend) -> None:
+    backend.abort_upload(backup.object_key, backup.upload_id)
+
+
+def _move_each(
+    batch: list[Backup], move: Callable[[Backup], bool]
+) -> tuple[list[Backup], list[SweepOutcome]]:
+    """The backups whose rows were moved, and the database's faults: the other rows go on."""
+    moved: list[Backup] = []
+    faults: list[SweepOutcome] = []
+    for backup in batch:
+        try:
+            if move(backup):
+                moved.append(backup)
+        except DatabaseError as error:  # safeguard: move-database-error
+            faults.append(_database_fault(backup, error))
+    return moved, faults
+
+
+def _each_row(backup: Backup, steps: Iterator[SweepOutcome]) -> Iterator[SweepOutcome]:
+    """What ``steps`` yield, or the database's fault: the other rows go on."""
+    try:
+        yield from steps
+    except DatabaseError as error:  # safeguard: sweep-database-error
+        yield _database_fault(backup, error)
+
+
+def _database_fault(backup: Backup, error: DatabaseError) -> SweepOutcome:
+    logger.error("The sweep could not change backup %s.", backup.uuid, exc_info=error)
+    return fault(backup, explain(error))

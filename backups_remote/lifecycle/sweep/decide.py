@@ -1,0 +1,100 @@
+"""What becomes of a silent backup: a pure function of its row and of what the store shows."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from backups_remote.exceptions import UploadNotFound
+from backups_remote.lifecycle.complete import find_verified_object, pick_parts
+from backups_remote.lifecycle.rules.age import aware
+from backups_remote.lifecycle.rules.parts import planned_parts
+from backups_remote.models.events import in_words
+
+if TYPE_CHECKING:
+    import datetime as dt
+
+    from backups_remote.lifecycle.sweep.staleness import Staleness
+    from backups_remote.models import Backup
+    from backups_remote.storage import StorageBackend
+    from backups_remote.types import StoredObject
+
+
+class Decision(enum.Enum):
+    """What is to be done about a silent backup."""
+
+    LEAVE = enum.auto()  #: parts still arrive
+    COMPLETE = enum.auto()  #: its whole object is in the store
+    RECOVER = enum.auto()  #: its parts are all there: have the store complete them
+    FAIL = enum.auto()  #: there is nothing to save: fail it, abort its upload
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What the store shows of a silent backup. Small: thousands of parts are not kept."""
+
+    #: When the newest part arrived, be it one of those picked or an earlier try.
+    newest: dt.datetime | None = None
+    #: How many parts there are, several tries at one counted once.
+    arrived: int = 0
+    #: The ETags of the parts in order if they are all there with the planned sizes, else None.
+    whole_etags: tuple[str, ...] | None = None
+    proof: StoredObject | None = None
+
+
+def examine(backup: Backup, backend: StorageBackend, *, staleness: Staleness) -> Finding:
+    """Ask the store. The object is looked for whatever the list of parts says.
+
+    Some stores go on listing the parts of an upload that was completed.
+
+    Raises:
+        StorageUnavailable: the store could not be asked.
+
+    """
+    if not backend.presigned_uploads or not backup.upload_id:
+        return Finding()
+    try:
+        listed = backend.list_parts(backup.object_key, backup.upload_id)
+    except UploadNotFound:
+        listed = []
+    # safeguard: age-from-newest-part
+    newest = max((part.uploaded_at for part in listed), default=None)
+    if staleness.is_arriving(backup, newest):
+        return Finding(newest=newest)  # safeguard: part-sign-of-life
+    parts = pick_parts(backup, listed)  # safeguard: recovery-one-try-per-part
+    etags = tuple(part.etag for part in parts)
+    # safeguard: recovery-needs-all-parts
+    is_whole = bool(parts) and [(p.number, p.size) for p in parts] == planned_parts(backup)
+    return Finding(  # safeguard: finished-object-recovered
+        newest=newest,
+        arrived=len(parts),
+        whole_etags=etags if is_whole else None,
+        proof=find_verified_object(backup, backend, part_etags=etags),
+    )
+
+
+def decide(backup: Backup, finding: Finding, staleness: Staleness, *, recover: bool) -> Decision:
+    """What to do about a backup whose row has been silent for too long."""
+    if finding.proof is not None:
+        return Decision.COMPLETE
+    if staleness.is_arriving(backup, finding.newest):
+        return Decision.LEAVE
+    if recover and finding.whole_etags is not None:  # safeguard: complete-upload-recovered
+        return Decision.RECOVER
+    return Decision.FAIL
+
+
+def why_given_up(backup: Backup, finding: Finding, now: dt.datetime) -> str:
+    """Why a silent backup is failed: how long nothing was heard, and what had arrived by then."""
+    refused_at = backup.refused_at
+    if refused_at is not None and refused_at >= backup.silent_from:
+        return f"refused: {backup.refusal.removeprefix('parts: ').removesuffix('.')}"
+    last = max(aware(moment) for moment in (backup.silent_from, finding.newest) if moment)
+    silence = f"silent for {in_words(aware(now) - last)}"
+    planned = len(planned_parts(backup))
+    if backup.upload_id and not planned:
+        return f"{silence}: {finding.arrived} parts of a stream had arrived"
+    if not planned:
+        return f"{silence}: its node never called"
+    return f"{silence}: {finding.arrived} of {planned} parts had arrived"

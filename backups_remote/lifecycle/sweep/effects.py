@@ -1,0 +1,137 @@
+"""What a sweep may do. ``CarryOut`` does it; ``DryRun`` says what would be done.
+
+The rest of the sweep reads, decides, and calls one of the two: only ``CarryOut`` moves a row or
+changes anything in a store, so that a dry run cannot.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from backups_remote.conf import app_settings
+from backups_remote.lifecycle.event_history import prunable
+from backups_remote.lifecycle.sweep.outcomes import outcome, unverified
+from backups_remote.models.events import in_words
+from backups_remote.types import SweepAction, SweepOutcome
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from backups_remote.models import Backup
+    from backups_remote.storage import StorageBackend
+    from backups_remote.types import OpenUpload, StoredObject
+
+
+class Effects(Protocol):
+    """One method for each thing that a sweep does; each yields what came of it."""
+
+    @property
+    def held(self) -> Sequence[int]:
+        """Primary keys of reported backups that another claim holder completes."""
+
+    def end_restores(self, disk: str | None) -> Iterator[SweepOutcome]:
+        """End the restores that overran their time limit."""
+
+    def complete_reported(self, batch: list[Backup]) -> Iterator[SweepOutcome]:
+        """Complete reported backups in the store."""
+
+    def complete_found(self, backup: Backup, proof: StoredObject) -> Iterator[SweepOutcome]:
+        """Complete a backup whose whole object is in the store without an accepted report."""
+
+    def recover(self, batch: list[tuple[Backup, tuple[str, ...]]]) -> Iterator[SweepOutcome]:
+        """Complete silent uploads whose parts, with these ETags, are all there."""
+
+    def fail(self, batch: list[tuple[Backup, str]]) -> Iterator[SweepOutcome]:
+        """Fail silent backups, for these reasons, and abort their uploads."""
+
+    def abort(self, batch: list[Backup]) -> Iterator[SweepOutcome]:
+        """Abort the uploads of backups that have failed before."""
+
+    def delete(self, batch: list[Backup]) -> Iterator[SweepOutcome]:
+        """Finish deletions that have begun."""
+
+    def abort_orphan(self, orphan: OpenUpload, backend: StorageBackend) -> None:
+        """Abort an upload that no row owns. Runs in any thread."""
+
+    def prune_events(self) -> Iterator[SweepOutcome]:
+        """Delete the events that are old enough."""
+
+    def count_backups(self) -> Iterator[SweepOutcome]:
+        """Count all backups for the admin, whatever the disk of the sweep; only a fault is told."""
+
+
+class DryRun:
+    """Says what would be done."""
+
+    held: Sequence[int] = ()
+
+    def end_restores(self, disk: str | None) -> Iterator[SweepOutcome]:
+        """Restores are not shown."""
+        del disk
+        yield from ()
+
+    def complete_reported(self, batch: list[Backup]) -> Iterator[SweepOutcome]:
+        """They would be completed if the store can."""
+        yield from (outcome(SweepAction.COMPLETED, backup, "reported") for backup in batch)
+
+    def complete_found(self, backup: Backup, proof: StoredObject) -> Iterator[SweepOutcome]:
+        """It would be completed as it is."""
+        del proof
+        yield found_whole(backup)
+
+    def recover(self, batch: list[tuple[Backup, tuple[str, ...]]]) -> Iterator[SweepOutcome]:
+        """They would be recovered if the store can."""
+        for backup, _ in batch:
+            why = unverified("its parts are all there", backup)
+            yield outcome(SweepAction.RECOVERED, backup, why)
+
+    def fail(self, batch: list[tuple[Backup, str]]) -> Iterator[SweepOutcome]:
+        """They would be failed."""
+        yield from (failed(backup, reason) for backup, reason in batch)
+
+    def abort(self, batch: list[Backup]) -> Iterator[SweepOutcome]:
+        """Their uploads would be aborted."""
+        yield from (aborted(backup) for backup in batch)
+
+    def delete(self, batch: list[Backup]) -> Iterator[SweepOutcome]:
+        """They would be deleted."""
+        yield from (outcome(SweepAction.DELETED, backup) for backup in batch)
+
+    def abort_orphan(self, orphan: OpenUpload, backend: StorageBackend) -> None:
+        """Nothing is done to it."""
+
+    def prune_events(self) -> Iterator[SweepOutcome]:
+        """They are counted."""
+        yield from pruned(len(prunable()))
+
+    def count_backups(self) -> Iterator[SweepOutcome]:
+        """The totals are left as they are."""
+        yield from ()
+
+
+def found_whole(backup: Backup) -> SweepOutcome:
+    """The outcome of a backup whose whole object was in the store."""
+    why = unverified("its whole archive was in the store", backup)
+    return outcome(SweepAction.RECOVERED, backup, why)
+
+
+def failed(backup: Backup, reason: str) -> SweepOutcome:
+    """The outcome of a silent backup that is given up."""
+    why = reason
+    if backup.completion_sent_at is not None:
+        why = f"{reason}; its upload is kept for days: its object may still appear"
+    elif backup.upload_id:
+        why = f"{reason}; its upload is aborted"
+    return outcome(SweepAction.FAILED, backup, why)
+
+
+def aborted(backup: Backup) -> SweepOutcome:
+    """The outcome of a failed backup whose upload was still there."""
+    return outcome(SweepAction.UPLOAD_ABORTED, backup, "failed before, its upload was still there")
+
+
+def pruned(count: int) -> Iterator[SweepOutcome]:
+    """The outcome of ``count`` events that are old enough; none if there are none."""
+    if count:
+        detail = f"older than {in_words(app_settings.events_kept)}, of backups that are gone"
+        yield SweepOutcome(SweepAction.EVENTS_PRUNED, f"{count:,}", "", detail)

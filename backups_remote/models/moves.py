@@ -1,0 +1,66 @@
+"""How a backup's row is changed, or deleted, together with the event that tells of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from django.db import router, transaction
+from django.utils import timezone
+
+from backups_remote.models.events import record
+from backups_remote.models.fields import BackupFields
+from backups_remote.sql import update_if
+
+if TYPE_CHECKING:
+    from backups_remote.models.events import Note
+    from backups_remote.sql import Guard
+
+
+class BackupMoves(BackupFields):
+    """The guarded UPDATE and the guarded DELETE that all transitions are made of."""
+
+    class Meta:
+        abstract = True
+
+    def _move(
+        self,
+        guard: Guard,
+        same: dict[str, Any] | None = None,
+        note: Note | None = None,
+        /,
+        **changes: Any,
+    ) -> bool:
+        """Change the row if it meets ``guard`` and its fields named in ``same`` are still these.
+
+        ``note`` becomes an event, committed together with the change.
+        """
+        changes["updated_at"] = timezone.now()
+        if note is None:
+            moved = update_if(self, guard, same=same or {}, changes=changes)
+        else:
+            alias = router.db_for_write(type(self), instance=self)
+            with transaction.atomic(using=alias):  # safeguard: event-with-change
+                moved = update_if(self, guard, same=same or {}, changes=changes)
+                if moved:  # safeguard: event-of-change-only
+                    record(alias, note, self.subject)
+        if moved:
+            for name, value in changes.items():
+                setattr(self, name, value)
+        return moved
+
+    def _note(self, note: Note) -> None:
+        """Write an event without changing the row."""
+        alias = router.db_for_write(type(self), instance=self)
+        with transaction.atomic(using=alias):
+            record(alias, note, self.subject)
+
+    def _remove(self, guard: Guard, note: Note) -> bool:
+        """Delete the row if it meets ``guard``; its event is committed together with that."""
+        alias = router.db_for_write(type(self), instance=self)
+        with transaction.atomic(using=alias):  # safeguard: event-with-removal
+            # Locks the row: of several that remove it, one does.
+            removed = self._move(guard)  # safeguard: removed-once
+            if removed:
+                record(alias, note, self.subject)
+                self.delete()
+        return removed

@@ -1,0 +1,97 @@
+"""Node: a machine whose daemon makes backups."""
+
+from __future__ import annotations
+
+import uuid
+
+from django.db import models
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+from backups_remote import crypto
+from backups_remote.addresses import validate_base_url
+from backups_remote.models.disks import validate_disk
+
+
+class Node(models.Model):
+    """A machine that runs the daemon. Creating one makes its token."""
+
+    uuid = models.UUIDField(_("UUID"), default=uuid.uuid4, unique=True)
+    name = models.CharField(_("name"), max_length=191, unique=True)
+    token_id = models.CharField(
+        _("token id"),
+        max_length=crypto.TOKEN_ID_LENGTH,
+        unique=True,
+        default=crypto.new_token_id,
+        editable=False,
+    )
+    encrypted_token = models.TextField(
+        _("token, encrypted"), default=crypto.new_encrypted_token, editable=False
+    )
+    url = models.CharField(
+        _("daemon URL"),
+        max_length=200,
+        blank=True,
+        default="",
+        validators=[validate_base_url],
+        help_text=_("Where the panel reaches the daemon, such as https://fra-1.example.com:8080."),
+    )
+    disk = models.CharField(
+        _("disk"),
+        max_length=191,
+        blank=True,
+        default="",
+        db_default="",
+        validators=[validate_disk],
+        help_text=_("The disk of new backups of its servers. Empty: the setting DEFAULT_DISK."),
+    )
+    restarted_at = models.DateTimeField(
+        _("daemon restarted"),
+        null=True,
+        blank=True,
+        editable=False,
+        help_text=_("When the daemon said last that it has forgotten what it was doing."),
+    )
+    heard_at = models.DateTimeField(
+        _("last heard"),
+        null=True,
+        blank=True,
+        editable=False,
+        help_text=_("When its daemon called last, to the minute."),
+    )
+    created_at = models.DateTimeField(_("created"), default=timezone.now, editable=False)
+    updated_at = models.DateTimeField(_("updated"), auto_now=True)
+
+    class Meta:
+        ordering = ["name"]
+        verbose_name = _("node")
+        verbose_name_plural = _("nodes")
+        permissions = [
+            ("probe_node", "Can ask whether the daemon of a node answers"),
+            ("rotate_node_token", "Can replace the token of a node"),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def token(self) -> str:
+        """The 64-character token in the clear.
+
+        Raises:
+            TokenUnreadable: it was encrypted under a SECRET_KEY that is gone.
+
+        """
+        return crypto.decrypt(self.encrypted_token)
+
+    @property
+    def bearer_token(self) -> str:
+        """What the daemon sends: ``"<token_id>.<token>"``."""
+        return f"{self.token_id}.{self.token}"
+
+    def rotate_token(self) -> str:
+        """Replace token and token id at once, save them, and return the new bearer token."""
+        self.token_id = crypto.new_token_id()
+        self.encrypted_token = crypto.new_encrypted_token()
+        self.save(update_fields=["token_id", "encrypted_token", "updated_at"])
+        return self.bearer_token

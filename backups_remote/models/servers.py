@@ -1,0 +1,228 @@
+"""Server: what is backed up and restored, one restore at a time."""
+
+from __future__ import annotations
+
+import uuid
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, Self
+
+from django.db import models, router, transaction
+from django.db.models import Q
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+from backups_remote.conf import app_settings
+from backups_remote.models.disks import choose_disk, validate_disk
+from backups_remote.models.events import EventKind, Note, Subject, in_words, record
+from backups_remote.models.nodes import Node
+from backups_remote.sql import Guard, update_if
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from backups_remote.models.backups import Backup
+
+#: The status of a server while a backup is being restored onto it.
+RESTORING: Final = "restoring_backup"
+_IF_RESTORING: Final = Guard(Q(status=RESTORING))  # safeguard: restore-clears-own-status
+
+
+class ServerQuerySet(models.QuerySet["Server"]):
+    """Servers."""
+
+    def update(self, **kwargs: Any) -> int:
+        """Update; a status that is set without its backup forgets which one was being restored."""
+        if "status" in kwargs:  # safeguard: updated-status-clears-restore
+            kwargs = {"restoring_backup": None, "restore_started_at": None, **kwargs}
+        return super().update(**kwargs)
+
+
+class Server(models.Model):
+    """A game server. Its backups stay with the node that made them when it moves."""
+
+    uuid = models.UUIDField(_("UUID"), default=uuid.uuid4, unique=True)
+    name = models.CharField(_("name"), max_length=191)
+    node = models.ForeignKey(
+        Node, on_delete=models.PROTECT, related_name="servers", verbose_name=_("node")
+    )
+    status = models.CharField(  # noqa: DJ001 - null says that nothing is going on
+        _("status"),
+        max_length=64,
+        null=True,
+        blank=True,
+        default=None,
+        help_text=_("Empty when nothing is going on."),
+    )
+    restoring_backup = models.ForeignKey(
+        "Backup",
+        on_delete=models.SET_NULL,
+        related_name="+",
+        null=True,
+        blank=True,
+        editable=False,
+        verbose_name=_("backup being restored"),
+        help_text=_("Empty while the status says that a restore is going on: it is not known."),
+    )
+    restore_started_at = models.DateTimeField(
+        _("restore started"), null=True, blank=True, editable=False
+    )
+    disk = models.CharField(
+        _("disk"),
+        max_length=191,
+        blank=True,
+        default="",
+        db_default="",
+        validators=[validate_disk],
+        help_text=_("The disk of new backups. Empty: that of its node."),
+    )
+    backup_limit = models.PositiveIntegerField(
+        _("backup limit"), null=True, blank=True, help_text=_("Empty: no limit.")
+    )
+    created_at = models.DateTimeField(_("created"), default=timezone.now, editable=False)
+    updated_at = models.DateTimeField(_("updated"), auto_now=True)
+
+    objects = ServerQuerySet.as_manager()
+
+    #: The status that the row had when it was read or saved last.
+    _loaded_status: str | None = None
+
+    class Meta:
+        ordering = ["name", "id"]
+        verbose_name = _("server")
+        verbose_name_plural = _("servers")
+        permissions = [("back_up_server", "Can back up server")]
+        indexes = [
+            # For the few that are being restored among all servers.
+            models.Index(fields=["status", "restore_started_at"], name="backups_remote_restoring"),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        """Save; a status that was not loaded from the row forgets what was being restored."""
+        fields = kwargs.get("update_fields")
+        is_restore_going_on = self.status == RESTORING == self._loaded_status
+        if not is_restore_going_on and (fields is None or "status" in fields):
+            self.restoring_backup = None  # safeguard: saved-status-clears-restore
+            self.restore_started_at = None
+            if fields is not None:
+                kwargs["update_fields"] = {*fields, "restoring_backup", "restore_started_at"}
+        super().save(*args, **kwargs)
+        self._loaded_status = self.status
+
+    @classmethod
+    def from_db(cls, *args: Any, **kwargs: Any) -> Self:
+        """Remember the status as it was loaded."""
+        server = super().from_db(*args, **kwargs)
+        server._loaded_status = server.__dict__.get("status")  # noqa: SLF001
+        return server
+
+    def refresh_from_db(self, *args: Any, **kwargs: Any) -> None:
+        """Remember the status as it was loaded."""
+        super().refresh_from_db(*args, **kwargs)
+        self._loaded_status = self.__dict__.get("status")
+
+    @property
+    def disk_for_backups(self) -> str:
+        """The disk of a new backup that names none: the server's, its node's, or the default."""
+        return choose_disk(server=self.disk, node=self.node.disk)
+
+    @property
+    def is_restoring(self) -> bool:
+        """Whether a restore onto this server is going on and has not overrun its time limit."""
+        # safeguard: overdue-restore-allows-deletion
+        return self.status == RESTORING and not self.is_restore_overdue
+
+    @property
+    def is_restore_overdue(self) -> bool:
+        """Whether a restore is shown that began longer than ``RESTORE_TIMEOUT`` ago."""
+        if self.status != RESTORING or self.restore_started_at is None:
+            return False
+        return timezone.now() - self.restore_started_at >= app_settings.restore_timeout
+
+    def is_restoring_from(self, backup: Backup) -> bool:
+        """Whether ``backup`` may be the one that is being restored onto this server now.
+
+        Where the row does not say which one it is, it may be any.
+        """
+        # safeguard: restore-protects-backup
+        return self.is_restoring and self.restoring_backup_id in {None, backup.pk}
+
+    def end_overdue_restore(self, reason: str = "") -> bool:
+        """End the restore that this instance saw, and no other that has begun since, as failed."""
+        seen = Server.objects.using(router.db_for_write(Server)).filter(
+            pk=self.pk,
+            status=RESTORING,
+            restoring_backup=self.restoring_backup_id,
+            restore_started_at=self.restore_started_at,
+        )
+        about = self.restoring_backup
+        began = self.restore_started_at
+        silence = "" if began is None else f" for {in_words(timezone.now() - began)}"
+        note = Note(EventKind.RESTORE_FAILED, reason or f"no end was reported{silence}")
+        # safeguard: overdue-restore-guard
+        end = partial(seen.update, status=None, updated_at=timezone.now())
+        ended = _changed(seen.db, note, lambda: self._subject(about), lambda: bool(end()))
+        if ended:
+            self.status = self._loaded_status = None
+            self.restoring_backup = self.restore_started_at = None
+        return ended
+
+    def begin_restore(self, backup: Backup) -> bool:
+        """Show that ``backup`` is being restored onto this server, unless it is busy."""
+        # safeguard: restore-needs-idle-server
+        idle = Server.objects.using(self._state.db).filter(pk=self.pk, status__isnull=True)
+        now = timezone.now()
+        begin = partial(  # safeguard: restore-recorded
+            idle.update,
+            status=RESTORING,
+            restoring_backup=backup,
+            restore_started_at=now,
+            updated_at=now,
+        )
+        note = Note(EventKind.RESTORE_STARTED, backup.archive_in_words)
+        return _changed(idle.db, note, lambda: self._subject(backup), lambda: bool(begin()))
+
+    @classmethod
+    def end_restore(cls, pk: int, backup: Backup, kind: EventKind, detail: str = "") -> bool:
+        """Clear the status "restoring" of the server if it is ``backup`` that is being restored.
+
+        A row that does not say which backup it is takes any backup's word for it. ``kind`` and
+        ``detail`` are those of the event.
+        """
+        changes = {
+            "status": None,
+            "restoring_backup": None,
+            "restore_started_at": None,
+            "updated_at": timezone.now(),
+        }
+
+        def end() -> bool:
+            # safeguard: unknown-restore-any-report
+            seen = (backup.pk, None)
+            # safeguard: restore-report-matches-backup
+            restoring = [{"restoring_backup": key} for key in seen]
+            return any(
+                update_if(cls(pk=pk), _IF_RESTORING, same=same, changes=changes)
+                for same in restoring
+            )
+
+        alias = router.db_for_write(cls)
+        return _changed(alias, Note(kind, detail), lambda: backup.subject_on_server, end)
+
+    def _subject(self, backup: Backup | None) -> Subject:
+        """What an event of a restore onto this server is about."""
+        uuid = None if backup is None else backup.uuid
+        return Subject(uuid, self.uuid, self.name, self.node.name)
+
+
+def _changed(
+    alias: str, note: Note, subject: Callable[[], Subject], change: Callable[[], bool]
+) -> bool:
+    """Whether ``change`` changed a row, committed together with the event that tells of it."""
+    with transaction.atomic(using=alias):  # safeguard: event-with-restore
+        changed = change()
+        if changed:  # safeguard: event-of-restore-only
+            record(alias, note, subject())
+    return changed

@@ -1,0 +1,173 @@
+"""Random interleavings of the verbs lose no backup."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import HealthCheck, Phase, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    run_state_machine_as_test,
+)
+
+from backups_remote import storage
+from backups_remote.lifecycle import complete, lease
+from backups_remote.lifecycle import report as reporting
+from backups_remote.models import Backup, Server
+from tests.lifecycle.interleavings import (
+    GATED_CALLS,
+    LEASE,
+    ActorsDaemon,
+    Life,
+    answering_late,
+    checking_rotation,
+    gated,
+    tried,
+    unless_frozen,
+)
+from tests.support.tally import TOTALS
+
+
+@pytest.fixture
+def life(disk, s3, store, location, monkeypatch, settings):
+    """The machine's class, on the test's own disk, with every gate in place."""
+    settings.BACKUPS_REMOTE = {
+        **settings.BACKUPS_REMOTE,
+        "DAEMON": "tests.lifecycle.interleavings.ActorsDaemon",
+    }
+    backend = storage.get_backend(disk)
+    monkeypatch.setattr(
+        backend, "complete_upload", answering_late(backend.complete_upload, backend)
+    )
+    for name in GATED_CALLS:
+        monkeypatch.setattr(backend, name, gated(getattr(backend, name)))
+    monkeypatch.setattr(Backup, "_move", gated(Backup._move))
+    monkeypatch.setattr(Server, "end_overdue_restore", gated(Server.end_overdue_restore))
+    monkeypatch.setattr(Backup, "begin_deletion", checking_rotation(Backup.begin_deletion))
+    monkeypatch.setattr(reporting, "PATIENCE", 0.05)
+    monkeypatch.setattr(complete, "_LOOKS_AFTER_REJECTION", (0.0, 0.02))
+    monkeypatch.setattr(lease, "LEASE", LEASE)
+    monkeypatch.setattr(lease, "RENEW_EVERY", LEASE.total_seconds() / 4)
+    monkeypatch.setattr(lease, "renew", unless_frozen(lease.renew))
+    tried.clear()
+    place = {"s3": s3, "bucket": store.bucket, "location": f"{location}/", "backend": backend}
+    machine = type("Machine", (Life,), place)
+    monkeypatch.setattr(ActorsDaemon, "backend", backend)
+    yield machine
+    counted = ", ".join(f"{count} {what}" for what, count in sorted(tried.items()))
+    print(f"\nTried: {counted}")
+
+
+def limited(examples, **more):
+    return hypothesis_settings(
+        max_examples=examples,
+        deadline=None,
+        database=None,
+        suppress_health_check=list(HealthCheck),
+        # A failing sequence is not shrunk: it takes minutes, and timing is part of it.
+        phases=(Phase.explicit, Phase.generate),
+        report_multiple_bugs=False,
+        **more,
+    )
+
+
+def play(life, far, crowd, schedule):
+    """Let a crowd loose on the backups; ``schedule`` says who goes on, how far, and who dies."""
+    machine = life()
+    try:
+        machine.begin(far, crowd)
+        for who, steps in schedule:
+            if not machine.actors:
+                break
+            actor = machine.actors[who % len(machine.actors)]
+            if steps == 0:
+                actor.kill()
+                tried["deaths"] += 1
+            for _ in range(steps):
+                if not actor.is_at_gate:
+                    break
+                actor.step()
+                tried["steps"] += 1
+            machine.remove_finished_actors()
+            machine.completed_backups_have_objects()
+            machine.restored_backups_have_objects()
+            machine.archives_that_the_node_reads_are_there()
+            machine.completed_backups_stay_completed()
+            machine.events_explain_states()
+    finally:
+        machine.teardown()
+
+
+#: How far the newer backup is, and who is let loose on it.
+UPLOADED = st.tuples(
+    st.just("uploaded"),
+    st.lists(
+        st.sampled_from(
+            ["report", "report", "sweep", "failure", "ask", "ask for less", "refused", "expire"]
+        ),
+        min_size=2,
+        max_size=4,
+    ),
+)
+
+
+WHOLE = st.tuples(
+    st.just("whole"),
+    st.lists(
+        st.sampled_from(
+            [
+                *["delete", "rotate", "delete old"] * 2,
+                *["restore", "restore old", "sweep", "lock", "overrun"],
+                *["restore unheard", "restore refused", "back up"],
+            ]
+        ),
+        min_size=1,
+        max_size=3,
+    ).map(lambda crowd: [*crowd, "restore" if "delete" in crowd else "restore old"]),
+)
+
+
+#: Who, and how many gates on: all the way as often as a little, to death (0) now and then.
+SCHEDULES = st.lists(
+    st.tuples(st.integers(0, 3), st.sampled_from([1, 1, 99, 99, 2, 3, 5, 0])),
+    min_size=4,
+    max_size=12,
+)
+
+
+def play_schedules(life, examples):
+    with TOTALS.losing():
+        limited(examples)(
+            given(st.one_of(UPLOADED, WHOLE), SCHEDULES)(
+                lambda crowd, schedule: play(life, *crowd, schedule)
+            )
+        )()
+
+
+def play_interleavings(life, examples, steps):
+    with TOTALS.losing():
+        run_state_machine_as_test(life, settings=limited(examples, stateful_step_count=steps))
+
+
+@pytest.mark.django_db(transaction=True)
+def test_no_random_schedule_loses_a_backup(life):
+    play_schedules(life, 30)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_no_interleaving_loses_a_backup(life):
+    play_interleavings(life, 10, 20)
+
+
+@pytest.mark.torture
+@pytest.mark.timeout(600)
+@pytest.mark.django_db(transaction=True)
+def test_no_long_random_schedule_loses_a_backup(life):
+    play_schedules(life, 200)
+
+
+@pytest.mark.torture
+@pytest.mark.timeout(600)
+@pytest.mark.django_db(transaction=True)
+def test_no_long_interleaving_loses_a_backup(life):
+    play_interleavings(life, 30, 40)

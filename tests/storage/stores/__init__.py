@@ -1,0 +1,1 @@
+"""The contract, a flow and faults on stores of several makes."""

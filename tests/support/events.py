@@ -1,0 +1,53 @@
+"""Whether the events of a backup explain the state that its row is in."""
+
+from backups_remote.models import Backup, BackupEvent, EventKind
+
+#: The state that a backup is in after an event of this kind; the other kinds change none.
+STATE_AFTER = {
+    EventKind.CREATED: Backup.State.PENDING,
+    EventKind.UPLOAD_STARTED: Backup.State.UPLOADING,
+    EventKind.UPLOAD_REPLACED: Backup.State.UPLOADING,
+    EventKind.REPORTED: Backup.State.REPORTED,
+    EventKind.RECOVERY_STARTED: Backup.State.REPORTED,
+    EventKind.REPORT_TAKEN_BACK: Backup.State.UPLOADING,
+    EventKind.COMPLETED: Backup.State.COMPLETED,
+    EventKind.RECOVERED: Backup.State.COMPLETED,
+    EventKind.FAILED: Backup.State.FAILED,
+    EventKind.DELETION_STARTED: Backup.State.DELETING,
+    EventKind.DELETED: None,
+    EventKind.FORGOTTEN: None,
+}
+
+
+def kinds_of(uuid):
+    return list(BackupEvent.objects.of_backup(uuid).values_list("kind", flat=True))
+
+
+def unexplained(uuid):
+    """What of the row of this backup, or of its absence, no event explains; in words."""
+    kinds = kinds_of(uuid)
+    row = Backup.objects.filter(uuid=uuid).first()
+    if kinds != kinds_of(uuid):
+        return []  # somebody is still at work on it
+    return [*_unexplained(kinds, row)]
+
+
+def _unexplained(kinds, row):
+    if kinds.count(EventKind.CREATED) != 1 or kinds[0] != EventKind.CREATED:
+        yield f"it was not created once, and first: {kinds}"
+        return
+    told = [STATE_AFTER[kind] for kind in kinds if kind in STATE_AFTER]
+    state = None if row is None else row.state
+    if told[-1] != state:
+        yield f"its state is {state}, and its events are {kinds}"
+    if None in told[:-1]:
+        yield f"something happened to it after it was gone: {kinds}"
+    if row is None:
+        return
+    locks = [kind for kind in kinds if kind in {EventKind.LOCKED, EventKind.UNLOCKED}]
+    if (row.is_locked or row.was_locked) != (locks[-1:] == [EventKind.LOCKED]):
+        yield f"its lock is {row.is_locked}, and its events are {kinds}"
+    if state is Backup.State.FAILED and not row.failure:
+        yield f"it has failed for no reason: {kinds}"
+    if state is Backup.State.COMPLETED and row.failure:
+        yield f"it is whole, and failed because {row.failure!r}"
