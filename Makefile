@@ -4,13 +4,13 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test browser themes unit versions torture stores bench lint types contract migrations check messages lock clean
+.PHONY: demo test browser themes unit versions databases torture stores bench lint types contract migrations check messages lock clean
 
 demo: $(VENV)/.installed
 	@$(BIN)/python -m panel_site.demo $(if $(DIR),--dir "$(DIR)") $(if $(KEEP),--keep)
 
 test: $(VENV)/.installed
-	@$(BIN)/python -m pytest -n 3 --dist worksteal -m "not torture and not browser"
+	@$(BIN)/python -m pytest -n 3 --dist worksteal -m "not torture and not sampled and not browser"
 
 # The admin in a chromium.
 browser: $(VENV)/.installed
@@ -26,6 +26,10 @@ unit: $(VENV)/.installed
 
 versions: $(VENV)/.versioning
 	@$(BIN)/nox $(if $(SESSIONS),--sessions $(SESSIONS))
+
+# PostgreSQL and MariaDB, until Ctrl-C.
+databases: $(VENV)/.databases
+	@$(BIN)/python -m tests.support.databases
 
 torture: $(VENV)/.installed
 	@$(BIN)/python -m pytest -m torture -s
@@ -80,6 +84,10 @@ $(VENV)/.benching: $(VENV)/.installed
 
 $(VENV)/.stocked: $(VENV)/.installed
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --group stores
+	@touch $@
+
+$(VENV)/.databases: $(VENV)/.installed
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --group databases
 	@touch $@
 
 $(VENV)/.versioning: $(VENV)/.installed

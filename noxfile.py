@@ -62,6 +62,8 @@ def find(version: str) -> str | None:
 
 
 FOUND = {version: find(version) for version in (f"3.{minor}" for minor in range(11, 30))}
+#: The newest interpreter of this machine, pinned versions on it: for a quick look.
+AT_HAND = next(FOUND[version] for version in reversed(FOUND) if FOUND[version])
 OTHERS = [version for version in FOUND if FOUND[version] and version not in PYTHONS]
 NEEDED = [] if FOUND[PYTHONS[-1]] else ["trixie"]
 NEWEST_PYTHON = FOUND[PYTHONS[-1]] or str(TRIXIE)
@@ -71,6 +73,17 @@ NEWEST_PYTHON = FOUND[PYTHONS[-1]] or str(TRIXIE)
 def trixie(session: nox.Session) -> None:
     """Make the root that Python 3.13 is taken from where the machine has none."""
     session.run(str(ROOT / ".ci/trixie"), external=True)
+
+
+@nox.session(python=AT_HAND, default=False)
+def quick(session: nox.Session) -> None:
+    """What depends on versions most, on the newest Python at hand, with the pinned versions."""
+    session.install(
+        *("--quiet", "--constraint", "constraints.txt", "--editable", ".", "--group", "test")
+    )
+    session.run("python", "-c", SAY)
+    session.run("python", "-m", "pytest", "-q", "tests/unit")
+    session.run("python", "-m", "pytest", "-q", "-n", "2", "-m", "browser", "tests/admin")
 
 
 @nox.session(python=FOUND[PYTHONS[0]] or PYTHONS[0])
@@ -115,7 +128,7 @@ def run_suite(
     """Install the app with its tests, say what it is, and run them."""
     session.install("--quiet", "--editable", ".", "--group", "test", *requirements)
     session.run("python", "-c", SAY)
-    marks = "not torture and not themes" if browser else "not torture and not browser"
+    marks = "not torture and not sampled and not " + ("themes" if browser else "browser")
     session.run(
         *("python", "-m", "pytest", "-q", "-n", "2", "--dist", "worksteal", "-m", marks),
         *("--ignore", "tests/docs/test_demo.py", *options, *session.posargs),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -12,6 +11,8 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
+
+from panel_site.ports import held_ports
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -40,9 +41,10 @@ class Gunicorn:
     python: str | Path = sys.executable
     #: What runs the command line of gunicorn; the command itself if empty.
     wrapper: Sequence[str] = ()
-    #: 0 until the first start; the same for every start after that.
-    port: int = 0
+    #: The same for every start within the block; 0 before.
+    port: int = field(default=0, init=False)
     process: subprocess.Popen[bytes] | None = field(default=None, init=False)
+    _held: contextlib.ExitStack = field(default_factory=contextlib.ExitStack, init=False)
 
     @property
     def url(self) -> str:
@@ -50,7 +52,12 @@ class Gunicorn:
         return f"http://127.0.0.1:{self.port}"
 
     def __enter__(self) -> Self:
-        self.start()
+        (self.port,) = self._held.enter_context(held_ports(1)).numbers
+        try:
+            self.start()
+        except BaseException:
+            self._held.close()
+            raise
         return self
 
     def __exit__(
@@ -60,6 +67,7 @@ class Gunicorn:
         traceback: TracebackType | None,
     ) -> None:
         self.stop()
+        self._held.close()
 
     def start(self) -> None:
         """Start it and wait until it listens.
@@ -89,9 +97,7 @@ class Gunicorn:
             )
         give_up = time.monotonic() + _START_TIMEOUT
         while time.monotonic() < give_up and self.is_running:
-            listening = re.search(r"Listening at: http://127\.0\.0\.1:(\d+)", self.said()[before:])
-            if listening:
-                self.port = int(listening[1])
+            if "Listening at: " in self.said()[before:]:
                 return
             time.sleep(0.02)
         self.kill()

@@ -5,11 +5,11 @@ from __future__ import annotations
 import contextlib
 import json
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
 import time
+import uuid
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -18,18 +18,37 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
+from panel_site.ports import HIGHER, held_ports
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from mypy_boto3_s3.client import S3Client
 
+    from panel_site.ports import Ports
+
+#: Where SeaweedFS makes sockets, whatever its options and TMPDIR say.
+SOCKETS: Final = Path("/tmp")  # noqa: S108
 _START_TIMEOUT: Final = 60.0
 _ATTEMPTS: Final = 3
-#: The object that is written once to see whether the store takes any.
-_READY: Final = "ready"
-#: For every port P, SeaweedFS also uses P + 10000.
-_GRPC_OFFSET: Final = 10_000
+#: What SeaweedFS says in its log when it finds a port taken and uses another one, which no lock of
+#: ours is about.
+_TAKEN: Final = "not available"
+_KEYS: Final = ("panel", "panel-secret")
+_IDENTITIES: Final = {
+    "identities": [
+        {
+            "name": "panel",
+            "credentials": [{"accessKey": _KEYS[0], "secretKey": _KEYS[1]}],
+            "actions": ["Admin", "Read", "Write", "List", "Tagging"],
+        }
+    ]
+}
 _PORTS: Final = ("s3.port", "master.port", "volume.port", "filer.port", "admin.port")
+
+
+class NotWorkingError(RuntimeError):
+    """The store does not take an object, or does not give it back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +86,16 @@ class Store:
         }
 
     def client(self, **config: Any) -> S3Client:
-        """A plain boto client. ``config`` is passed to botocore's Config."""
+        """A plain boto client, which waits seconds for an answer and asks once.
+
+        ``config`` is passed to botocore's Config.
+        """
+        config = {
+            "connect_timeout": 5,
+            "read_timeout": 20,
+            "retries": {"total_max_attempts": 1},
+            **config,
+        }
         return boto3.client(
             "s3",
             endpoint_url=self.endpoint,
@@ -77,15 +105,57 @@ class Store:
             config=Config(signature_version="s3v4", s3={"addressing_style": "path"}, **config),
         )
 
+    def try_out(self, client: S3Client) -> None:
+        """Write a small object, read it back and delete it.
+
+        Raises:
+            NotWorkingError: with the client's error as its cause, where there is one.
+
+        """
+        # Of its own: several may try out the same store.
+        key = f"probes/{uuid.uuid4()}"
+        body = key.encode()
+        try:
+            client.put_object(Bucket=self.bucket, Key=key, Body=body)
+            answer = client.get_object(Bucket=self.bucket, Key=key)["Body"].read()
+            client.delete_object(Bucket=self.bucket, Key=key)
+        except (BotoCoreError, ClientError) as error:
+            raise NotWorkingError(str(error)) from error
+        if answer != body:
+            raise NotWorkingError("The store gave back another object than it was given.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunningStore(Store):
+    """A SeaweedFS that this process started."""
+
+    process: subprocess.Popen[bytes] = field(repr=False)
+    log: Path
+
+    @property
+    def is_running(self) -> bool:
+        """Whether its process has not ended."""
+        return self.process.poll() is None
+
+    def kill(self) -> None:
+        """End it at once."""
+        self.process.kill()
+        self.process.wait()
+
+    def end_of_log(self, length: int | None = 2000) -> str:
+        """The last ``length`` characters of its log, or all of it."""
+        log = self.log.read_text(encoding="utf-8", errors="replace")
+        return log if length is None else log[-length:]
+
 
 @contextlib.contextmanager
-def running_store(bucket: str = "backups", within: Path | None = None) -> Iterator[Store]:
-    """Run SeaweedFS on free ports in a directory of its own until the block ends.
+def running_store(bucket: str = "backups", within: Path | None = None) -> Iterator[RunningStore]:
+    """Run SeaweedFS in a directory and on ports of its own until the block ends.
 
     That directory is ``within`` another one, or the system's for temporary files.
 
     Raises:
-        RuntimeError: it does not answer; the message has the end of its log.
+        RuntimeError: it does not work; the message has the end of its log.
 
     """
     with contextlib.ExitStack() as running:
@@ -93,22 +163,43 @@ def running_store(bucket: str = "backups", within: Path | None = None) -> Iterat
             try:
                 store = running.enter_context(_started(bucket, within))
                 break
-            except RuntimeError:
-                # Another program may have taken a port in the meantime.
+            except NotWorkingError:
+                # A program that knows no locks may have taken a port in the meantime.
                 if attempt == _ATTEMPTS:
                     raise
         yield store
 
 
 @contextlib.contextmanager
-def _started(bucket: str, within: Path | None) -> Iterator[Store]:
-    directory = Path(tempfile.mkdtemp(prefix="seaweedfs-", dir=within))
-    ports = _free_ports(len(_PORTS))
-    store = Store(f"http://127.0.0.1:{ports[0]}", bucket, "panel", "panel-secret")
+def _started(bucket: str, within: Path | None) -> Iterator[RunningStore]:
+    with held_ports(len(_PORTS)) as ports, contextlib.ExitStack() as afterwards:
+        directory = Path(tempfile.mkdtemp(prefix="seaweedfs-", dir=within))
+        afterwards.callback(shutil.rmtree, directory, ignore_errors=True)
+        # Whose names are those of ports that nobody else has until this block ends.
+        afterwards.callback(_remove_sockets, ports)
+        log = directory / "weed.log"
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                _command(bucket, directory, ports),
+                cwd=directory,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                stdin=subprocess.DEVNULL,
+                pass_fds=(ports.lock,),
+            )
+        store = RunningStore(
+            f"http://127.0.0.1:{ports.numbers[0]}", bucket, *_KEYS, process=process, log=log
+        )
+        # Its data is discarded: there is nothing to wait for.
+        afterwards.callback(store.kill)
+        _wait_for(store)
+        yield store
+
+
+def _command(bucket: str, directory: Path, ports: Ports) -> list[str]:
     config = directory / "s3.json"
-    config.write_text(json.dumps(_identities(store)), encoding="utf-8")
-    log = directory / "weed.log"
-    command = [
+    config.write_text(json.dumps(_IDENTITIES), encoding="utf-8")
+    return [
         str(Path(sys.executable).with_name("weed")),
         f"-logdir={directory}",
         "mini",
@@ -116,7 +207,8 @@ def _started(bucket: str, within: Path | None) -> Iterator[Store]:
         "-ip=127.0.0.1",
         "-ip.bind=127.0.0.1",
         f"-s3.config={config}",
-        *(f"-{name}={port}" for name, port in zip(_PORTS, ports, strict=True)),
+        # For every port P, SeaweedFS also uses P + 10,000.
+        *(f"-{name}={port}" for name, port in zip(_PORTS, ports.numbers, strict=True)),
         # Relative to its working directory: the path of a socket is limited to 107 bytes.
         "-filer.localSocket=filer.sock",
         "-s3.localSocket=s3.sock",
@@ -126,67 +218,25 @@ def _started(bucket: str, within: Path | None) -> Iterator[Store]:
         "-s3.port.lance=0",
         f"-bucket={bucket}",
     ]
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            command,
-            cwd=directory,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            stdin=subprocess.DEVNULL,
-        )
-    try:
-        _wait_for(store, process, log)
-        yield store
-    finally:
-        # Its data is discarded: there is nothing to wait for.
-        process.kill()
-        process.wait()
-        shutil.rmtree(directory, ignore_errors=True)
-        # It creates these whatever its options.
-        for port in ports:
-            for socket_file in Path("/tmp").glob(f"seaweedfs-*-{port + _GRPC_OFFSET}.sock"):  # noqa: S108
-                socket_file.unlink(missing_ok=True)
 
 
-def _identities(store: Store) -> dict[str, object]:
-    credentials = {"accessKey": store.access_key, "secretKey": store.secret_key}
-    actions = ["Admin", "Read", "Write", "List", "Tagging"]
-    return {"identities": [{"name": "panel", "credentials": [credentials], "actions": actions}]}
+def _remove_sockets(ports: Ports) -> None:
+    """Remove the sockets that are named after these ports."""
+    for port in ports.numbers:
+        for path in SOCKETS.glob(f"seaweedfs-*-{port + HIGHER}.sock"):
+            path.unlink(missing_ok=True)
 
 
-def _wait_for(store: Store, process: subprocess.Popen[bytes], log: Path) -> None:
-    client = store.client(retries={"total_max_attempts": 1})
+def _wait_for(store: RunningStore) -> None:
     give_up = time.monotonic() + _START_TIMEOUT
-    with contextlib.closing(client):
-        while time.monotonic() < give_up and process.poll() is None:
-            # It answers before its access rules are loaded, and before its bucket exists.
-            # And before its disk takes anything: if one of its ports was taken in the meantime, it
-            # never does.
-            with contextlib.suppress(BotoCoreError, ClientError):
-                client.head_bucket(Bucket=store.bucket)
-                client.put_object(Bucket=store.bucket, Key=_READY, Body=b"ready")
-                client.delete_object(Bucket=store.bucket, Key=_READY)
+    with contextlib.closing(store.client(read_timeout=5)) as client:
+        while time.monotonic() < give_up and store.is_running:
+            # It answers before its access rules are loaded, before its bucket exists, and before
+            # its disk takes anything.
+            with contextlib.suppress(NotWorkingError):
+                store.try_out(client)
+                if _TAKEN in store.end_of_log(None):
+                    break
                 return
             time.sleep(0.1)
-    tail = log.read_text(encoding="utf-8", errors="replace")[-2000:]
-    message = f"SeaweedFS does not answer. The end of its log:\n{tail}"
-    raise RuntimeError(message)
-
-
-def _free_ports(count: int) -> list[int]:
-    """Free ports P such that P + 10000 is free as well.
-
-    Both are below those that the system gives to outgoing connections, from 32,768 on.
-    """
-    found: list[int] = []
-    with contextlib.ExitStack() as held:
-        while len(found) < count:
-            with contextlib.suppress(OSError, OverflowError):
-                low = held.enter_context(socket.socket())
-                low.bind(("127.0.0.1", 0))
-                port = low.getsockname()[1] % 12_000 + 10_000
-                for wanted in (port, port + _GRPC_OFFSET):
-                    taken = held.enter_context(socket.socket())
-                    taken.bind(("127.0.0.1", wanted))
-                found.append(port)
-    return found
+    raise NotWorkingError(f"SeaweedFS does not work. The end of its log:\n{store.end_of_log()}")

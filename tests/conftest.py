@@ -17,6 +17,7 @@ from tests.support.daemon import Daemon
 from tests.support.factories import BackupFactory, NodeFactory, ServerFactory
 from tests.support.memory import EventfulBackend
 from tests.support.scripted import ScriptedServer
+from tests.support.watchdog import watched
 
 S3_BACKEND = "storages.backends.s3.S3Storage"
 
@@ -30,12 +31,12 @@ botocore.session.create_loader = functools.cache(botocore.session.create_loader)
 
 
 @pytest.fixture(scope="session")
-def store():
+def store(pytestconfig):
     """SeaweedFS, running for the whole session; the one of TEST_STORE if that names any."""
     if "TEST_STORE" in os.environ:
         yield Store(**json.loads(os.environ["TEST_STORE"]))
         return
-    with running_store() as running:
+    with running_store() as running, watched(running, pytestconfig):
         yield running
 
 

@@ -17,6 +17,9 @@ if DATABASES["default"]["ENGINE"].endswith("sqlite3"):
     DATABASES["default"]["TEST"] = {
         "NAME": os.path.join(tempfile.gettempdir(), f"backups_remote_{os.getpid()}.sqlite3")  # noqa: PTH118
     }
+if DATABASES["default"]["ENGINE"].endswith("mysql"):
+    # Whatever the server's default is.
+    DATABASES["default"]["TEST"] = {"CHARSET": "utf8mb4"}
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 # The package's own defaults, not the site's.
 BACKUPS_REMOTE = {}

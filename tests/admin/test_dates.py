@@ -12,7 +12,7 @@ from backups_remote.models import Backup
 from tests.admin.pages import LIST, backup_in, listed, moment, page_of, text
 from tests.support.factories import BackupFactory
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.databases, pytest.mark.django_db]
 
 State = Backup.State
 

@@ -23,7 +23,7 @@ from tests.admin.history import EVENTS, add_event, in_one_line
 from tests.admin.pages import backup_in, listed, page_of, queries_of, text, user_with
 from tests.support.factories import BackupFactory, NodeFactory, ServerFactory
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.databases, pytest.mark.django_db]
 
 K = EventKind
 State = Backup.State

@@ -15,7 +15,7 @@ from backups_remote.models import Backup
 from tests.admin.pages import LIST, backup_in, listed, queries_of, text
 from tests.support.factories import BackupFactory, NodeFactory, ServerFactory
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.databases, pytest.mark.django_db]
 
 MIB = 1024**2
 State = Backup.State

@@ -21,7 +21,7 @@ from backups_remote.models import Backup, BackupTotals, Server
 from tests.admin.pages import LIST, backup_in, listed, queries_of, user_with
 from tests.support.factories import BackupFactory, ServerFactory
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.databases, pytest.mark.django_db]
 
 SERVERS = "/admin/backups_remote/server/"
 MIB = 1024**2

@@ -18,7 +18,7 @@ from backups_remote.types import Report
 from tests.support.daemon import success
 from tests.support.factories import BackupFactory, NodeFactory, ServerFactory
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.databases, pytest.mark.django_db]
 
 CROWD = 3_000
 SIZE = 1000

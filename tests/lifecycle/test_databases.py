@@ -15,7 +15,7 @@ from backups_remote import lifecycle
 from backups_remote.models import Backup, Server
 from backups_remote.types import Report
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.databases, pytest.mark.django_db(transaction=True)]
 
 ROOT = Path(__file__).resolve().parents[2]
 ARCHIVE = b"a tiny archive"

@@ -19,7 +19,7 @@ from backups_remote.models import RESTORING, Backup, Node, Server
 from backups_remote.storage import get_backend
 from tests.support.daemon import Daemon, success
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.databases, pytest.mark.django_db(transaction=True)]
 
 FIRST = ("backups_remote", "0001_initial")
 BEFORE_STREAMS = ("backups_remote", "0003_completion_sent")

@@ -15,7 +15,7 @@ from backups_remote.storage import get_backend
 from tests.support.daemon import cut
 from tests.support.http import MIB
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.databases, pytest.mark.django_db(transaction=True)]
 
 
 def seven_hours_and_more(backup):

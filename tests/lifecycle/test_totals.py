@@ -16,7 +16,7 @@ from tests.admin.pages import backup_in
 from tests.support.factories import BackupFactory, ServerFactory
 from tests.support.memory import sweep_actions, uploading_backup
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.databases, pytest.mark.django_db]
 
 HOUR = dt.timedelta(hours=1)
 DAY = dt.timedelta(days=1)

@@ -18,7 +18,7 @@ from tests.support.memory import (
     uploaded,
 )
 
-pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("memory")]
+pytestmark = [pytest.mark.databases, pytest.mark.django_db, pytest.mark.usefixtures("memory")]
 
 SUCCESS = Report(successful=True, checksum="sha1:abc", size=len(ARCHIVE))
 

@@ -6,9 +6,7 @@ import contextlib
 import datetime as dt
 import os
 
-import boto3
 import pytest
-from botocore.config import Config
 
 from backups_remote.lifecycle import lease
 from tests.conftest import S3_BACKEND
@@ -33,19 +31,10 @@ def pytest_terminal_summary(terminalreporter):
 @pytest.fixture(scope="session")
 def direct_s3(store):
     """A client that asks the store itself, past the proxy."""
-    client = boto3.client(
-        "s3",
-        endpoint_url=store.endpoint,
-        region_name=store.region,
-        aws_access_key_id=store.access_key,
-        aws_secret_access_key=store.secret_key,
-        config=Config(
-            signature_version="s3v4",
-            s3={"addressing_style": "path"},
-            request_checksum_calculation="when_required",
-            response_checksum_validation="when_required",
-            max_pool_connections=32,
-        ),
+    client = store.client(
+        request_checksum_calculation="when_required",
+        response_checksum_validation="when_required",
+        max_pool_connections=32,
     )
     yield client
     client.close()

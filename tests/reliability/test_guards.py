@@ -15,6 +15,8 @@ from backups_remote.types import Report, StoredObject, SweepAction
 from tests.support.factories import BackupFactory, NodeFactory, ServerFactory
 from tests.support.proxy import Fault
 
+pytestmark = pytest.mark.databases
+
 S = Backup.State
 PROOF = StoredObject(size=10, etag="e", mark="mark", content_type="application/x-gzip")
 UPLOAD = {

@@ -14,6 +14,8 @@ from tests.reliability.world import parts_of
 from tests.support.daemon import Daemon, success
 from tests.support.proxy import Fault
 
+pytestmark = pytest.mark.databases
+
 POOL = 4
 
 

@@ -28,6 +28,8 @@ from tests.support.factories import ServerFactory
 from tests.support.memory import completed_backup
 from tests.support.proxy import Fault
 
+pytestmark = pytest.mark.databases
+
 
 @pytest.fixture(params=[2, pytest.param(6, marks=pytest.mark.torture)], ids=["twice", "often"])
 def rounds(request):

@@ -14,7 +14,7 @@ from backups_remote.models import Backup, EventKind, Node, Server
 from backups_remote.types import Report
 from tests.support.factories import BackupFactory, NodeFactory, ServerFactory
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.databases, pytest.mark.django_db]
 
 UPLOAD = {
     "upload_id": "upload",

@@ -17,7 +17,7 @@ from backups_remote.models.transitions import _IF_UPLOADING
 from backups_remote.sql import Guard, update_if
 from tests.support.factories import BackupFactory
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.databases, pytest.mark.django_db]
 MOMENT = dt.datetime(2026, 2, 3, 4, 5, 6, 789012, tzinfo=dt.UTC)
 
 

@@ -14,7 +14,6 @@ from tests.storage.stores.processes import (
     Processes,
     StoreWithLimit,
     found,
-    free_ports,
     listens,
     makes_its_bucket,
 )
@@ -69,10 +68,10 @@ def version():
 
 @contextlib.contextmanager
 def running():
-    gateway, monitor = free_ports(2)
     for program in ("ceph-mon", "ceph-osd", "radosgw", "ceph", "monmaptool"):
         found(program)
     with Processes("ceph") as processes:
+        gateway, monitor = processes.ports(2)
         here = processes.directory
         where = {"CEPH_CONF": str(here / "ceph.conf")}
         store = StoreWithQuota(

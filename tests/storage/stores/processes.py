@@ -14,6 +14,7 @@ from pathlib import Path
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from panel_site.ports import held_ports
 from panel_site.seaweedfs import Store
 
 PATIENCE = 90
@@ -48,6 +49,8 @@ class Processes:
         self.directory = Path(tempfile.mkdtemp(prefix=f"{name}-"))
         self._running = {}
         self._mounted = []
+        self._locks = []
+        self._held = contextlib.ExitStack()
 
     def __enter__(self):
         return self
@@ -58,6 +61,13 @@ class Processes:
         for path in self._mounted:
             subprocess.run(["umount", "--lazy", path], check=True)
         shutil.rmtree(self.directory, ignore_errors=True)
+        self._held.close()
+
+    def ports(self, count):
+        """Ports that nothing else is given until the block has ended."""
+        held = self._held.enter_context(held_ports(count))
+        self._locks.append(held.lock)
+        return held.numbers
 
     def start(self, name, *command, **environment):
         log = (self.directory / f"{name}.log").open("ab")
@@ -70,6 +80,7 @@ class Processes:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                pass_fds=self._locks,
             )
 
     def mount(self, name, size):
@@ -143,14 +154,6 @@ def found(program):
     if path is None:
         raise NotInstalled(f"{program} is not installed")
     return path
-
-
-def free_ports(count):
-    with contextlib.ExitStack() as held:
-        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
 
 
 def listens(port):

@@ -11,7 +11,6 @@ from tests.storage.stores.processes import (
     NotInstalled,
     Processes,
     StoreOnDisk,
-    free_ports,
     makes_its_bucket,
 )
 
@@ -30,8 +29,8 @@ def version():
 
 @contextlib.contextmanager
 def running():
-    (port,) = free_ports(1)
     with Processes("rclone") as processes:
+        (port,) = processes.ports(1)
         disk = processes.mount("data", 1024**3)
         data, cache = processes.directory / "data", processes.directory / "cache"
         store = StoreOnDisk(

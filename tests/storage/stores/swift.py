@@ -9,7 +9,6 @@ from tests.storage.stores.processes import (
     Processes,
     StoreOnDisk,
     found,
-    free_ports,
     listens,
     makes_its_bucket,
 )
@@ -45,10 +44,10 @@ def version():
 
 @contextlib.contextmanager
 def running():
-    proxy, cache, *ports = free_ports(2 + len(KINDS))
     programs = {kind: found(f"swift-{kind}-server") for kind in (*KINDS, "proxy")}
     builder, memcached = found("swift-ring-builder"), found("memcached")
     with Processes("swift") as processes:
+        proxy, cache, *ports = processes.ports(2 + len(KINDS))
         here = processes.directory
         disk = processes.mount("disks", 2 * 1024**3)
         (here / "disks/one").mkdir()
