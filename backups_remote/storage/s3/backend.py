@@ -276,10 +276,9 @@ class S3Backend(StorageBackend):
         if version_id:
             parameters["VersionId"] = version_id
         with translated_errors("the signing of a link"):
-            return self._built.signing.generate_presigned_url(
-                "get_object",
-                Params=parameters,
-                ExpiresIn=self._built.seconds_to_sign_for(lifespan),
+            clients = self._built
+            return clients.presigned(
+                "get_object", parameters, clients.seconds_to_sign_for(lifespan)
             )
 
     def delete(self, key: str, *, version_id: str) -> None:

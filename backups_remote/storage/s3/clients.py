@@ -24,6 +24,7 @@ READ_TIMEOUT: Final = 10
 #: In seconds. Some stores take minutes to complete a large upload.
 COMPLETE_TIMEOUT: Final = 120
 _POOL_SIZE: Final = 64
+_DEFAULT_PORTS: Final = {"http": ":80", "https": ":443"}
 
 
 class Clients:
@@ -55,7 +56,7 @@ class Clients:
                 max_pool_connections=_POOL_SIZE,
                 tcp_keepalive=True,
             )
-            return session.client(
+            made = session.client(
                 "s3",
                 region_name=storage.region_name,
                 use_ssl=storage.use_ssl,
@@ -63,6 +64,8 @@ class Clients:
                 verify=storage.verify,
                 config=storage.client_config.merge(ours),
             )
+            made.meta.events.register("provide-client-params.s3", _presign_for_the_region)
+            return made
 
         self.quick = client(READ_TIMEOUT, attempts=2)
         self.patient = client(COMPLETE_TIMEOUT, attempts=1)  # safeguard: complete-never-retried
@@ -101,11 +104,24 @@ class Clients:
 
     def botocore_url(self, bucket: str, key: str, upload_id: str, number: int, expires: int) -> str:
         """The URL of one part, signed by botocore."""
-        return self.signing.generate_presigned_url(
+        return self.presigned(
             "upload_part",
-            Params={"Bucket": bucket, "Key": key, "UploadId": upload_id, "PartNumber": number},
-            ExpiresIn=expires,
+            {"Bucket": bucket, "Key": key, "UploadId": upload_id, "PartNumber": number},
+            expires,
         )
+
+    def presigned(self, operation: str, parameters: dict[str, Any], expires: int) -> str:
+        """A URL that botocore signs, valid for ``expires`` seconds.
+
+        It is for the host that the panel's own calls for this bucket go to, and names it as it is
+        signed: in lower case and without the scheme's default port, however the endpoint is
+        written. Some clients, Go's among them, send what the URL names as their Host header.
+        """
+        url = urlsplit(
+            self.signing.generate_presigned_url(operation, Params=parameters, ExpiresIn=expires)
+        )
+        host = url.netloc.lower().removesuffix(_DEFAULT_PORTS[url.scheme])
+        return url._replace(netloc=host).geturl()
 
     def _find_target(self, bucket: str) -> PresignTarget | None:
         """Where botocore sends this bucket's uploads; None if our signature differs from its own.
@@ -136,17 +152,26 @@ class Clients:
         return None
 
 
+def _presign_for_the_region(context: dict[str, Any], **_: Any) -> None:
+    """Have botocore sign URLs for the region's host, which its other calls go to.
+
+    By default it signs them for the global one, which answers for us-east-1 alone: it redirects
+    requests for buckets of other regions, to a host that was not signed, or refuses them. The
+    context of a call that is no presigning has no use for the word.
+    """
+    context["use_global_endpoint"] = False
+
+
 def _target_of(url: str, key: str) -> PresignTarget:
     parts = urlsplit(url)
     encoded = f"/{quote(key, safe='/~')}"
     if not parts.path.endswith(encoded):
         raise ValueError(parts.path)
-    default_port = {"http": ":80", "https": ":443"}[parts.scheme]
     base_path = parts.path.removesuffix(encoded)
     region = dict(parse_qsl(parts.query))["X-Amz-Credential"].split("/")[-3]
     return PresignTarget(
         base_url=f"{parts.scheme}://{parts.netloc}{base_path}",
-        host=parts.netloc.removesuffix(default_port),
+        host=parts.netloc,
         base_path=base_path,
         region=region,
     )

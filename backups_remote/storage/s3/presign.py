@@ -33,7 +33,8 @@ class PresignTarget:
     """The address of a bucket.
 
     ``base_url`` is the scheme, the host and, in path style, ``/bucket``: encoded, and without a
-    trailing slash. ``host`` is the Host header, with the port unless it is the scheme's default.
+    trailing slash. ``host`` is the Host header: what ``base_url`` names, with the port unless it is
+    the scheme's default.
     """
 
     base_url: str
