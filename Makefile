@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test browser themes unit versions databases torture stores bench lint types contract migrations check messages lock clean
+.PHONY: demo test browser themes unit versions databases full torture stores bench lint types contract migrations check messages lock clean
 
 demo: $(VENV)/.installed
 	@$(BIN)/python -m panel_site.demo $(if $(DIR),--dir "$(DIR)") $(if $(KEEP),--keep)
@@ -36,6 +36,10 @@ torture: $(VENV)/.installed
 
 stores: $(VENV)/.stocked
 	@$(BIN)/python -m tests.storage.stores
+
+# Everything that .ci/run leaves out; hours. ONLY=stores,themes runs some of it.
+full: $(VENV)/.databases $(VENV)/.versioning $(VENV)/.stocked $(VENV)/.benching
+	@ONLY="$(ONLY)" $(BIN)/python -m tests.full
 
 bench: $(VENV)/.benching
 	@$(BIN)/python -m benchmarks $(if $(ONLY),--only $(ONLY))

@@ -1,0 +1,29 @@
+"""``make full`` counts what pytest says."""
+
+import pytest
+
+from tests.full import PARTS, chosen, counted
+
+pytestmark = pytest.mark.once
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("3617 passed, 1 skipped in 269.83s (0:04:29)", {"passed": 3617, "skipped": 1}),
+        ("===== 2 failed, 7 passed, 3 deselected in 1.20s =====", {"failed": 2, "passed": 7, "deselected": 3}),
+        ("1 error in 0.53s", {"error": 1}),
+        ("1 passed, 2 errors in 0.53s", {"passed": 1, "error": 2}),
+        ("40 cases tried, 0 lost", None),
+        ("tests/unit/test_full.py ..", None),
+    ],
+)  # fmt: skip
+def test_last_line_of_pytest_is_counted(line, expected):
+    assert counted(line) == expected
+
+
+def test_parts_are_chosen_by_name():
+    assert chosen([]) == PARTS
+    assert [part.name for part in chosen(["stores", "sqlite"])] == ["sqlite", "stores"]
+    with pytest.raises(SystemExit, match=r"No such part: shop\. There are sqlite, "):
+        chosen(["shop"])
