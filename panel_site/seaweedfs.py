@@ -133,6 +133,11 @@ class RunningStore(Store):
     log: Path
 
     @property
+    def address(self) -> Store:
+        """The store without its process."""
+        return Store(self.endpoint, self.bucket, self.access_key, self.secret_key, self.region)
+
+    @property
     def is_running(self) -> bool:
         """Whether its process has not ended."""
         return self.process.poll() is None

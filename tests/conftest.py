@@ -5,9 +5,11 @@ from __future__ import annotations
 import functools
 import json
 import os
+import signal
 import uuid
 
 import botocore.session
+import hypothesis
 import pytest
 from django.core.servers.basehttp import WSGIRequestHandler
 
@@ -25,9 +27,19 @@ S3_BACKEND = "storages.backends.s3.S3Storage"
 # acknowledgement that the client delays.
 WSGIRequestHandler.disable_nagle_algorithm = True
 
+# The same examples in every run, however slow the machine is. The torture asks for others.
+hypothesis.settings.register_profile("tests", deadline=None, derandomize=True)
+hypothesis.settings.load_profile("tests")
+
 # Every test has a disk of its own, and so a boto session, which would read the same megabytes of
 # JSON anew.
 botocore.session.create_loader = functools.cache(botocore.session.create_loader)
+
+
+def pytest_configure():
+    """Shells ignore interrupts in the background, and so would this run; the watchdog needs them."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

@@ -23,6 +23,7 @@ from tests.support.memory import (
     success,
     uploaded,
 )
+from tests.support.waiting import wait_until
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("memory")]
 
@@ -76,12 +77,15 @@ def test_claim_of_dead_panel_ends_while_node_retries():
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("who", ["report", "sweep", "recovery"])
-def test_holder_renews_its_claim_during_slow_completion(memory, brief_lease, who):
+def test_holder_renews_its_claim_during_slow_completion(memory, brief_lease, monkeypatch, who):
+    # Long: nobody is to get the claim between two renewals, however slow this machine is.
+    monkeypatch.setattr(lease, "LEASE", dt.timedelta(minutes=1))
     backup = uploaded() if who != "sweep" else reported(held_for=-MINUTE)
     taken = []
 
     def slowly(call):
-        time.sleep(1)
+        first = row().claimed_until
+        wait_until(lambda: row().claimed_until > first, "a renewal")
         taken.append(row().claim(from_now(minutes=1)))
         connections.close_all()
         return call()
@@ -97,11 +101,14 @@ def test_holder_renews_its_claim_during_slow_completion(memory, brief_lease, who
 
 @pytest.mark.parametrize("error", [DatabaseError, InterfaceError])
 def test_failed_renewal_does_not_stop_the_completion(memory, brief_lease, monkeypatch, error):
+    failed = threading.Event()
+
     def fail(*_):
+        failed.set()
         raise error
 
     monkeypatch.setattr(Backup, "renew_claim", fail)
-    memory.instead["complete_upload"] = lambda call: time.sleep(0.5) or call()
+    memory.instead["complete_upload"] = lambda call: failed.wait(60) and call()
     backup = uploaded()
     lifecycle.record_report(backup, success(backup))
     assert row().state is S.COMPLETED
@@ -161,14 +168,10 @@ def test_renewing_thread_closes_its_connections(memory, brief_lease, monkeypatch
 
     monkeypatch.setattr(lease, "renew", notice)
     backup = uploaded()
-    memory.instead["complete_upload"] = lambda call: time.sleep(1) or call()
+    memory.instead["complete_upload"] = lambda call: wait_until(lambda: opened) and call()
     lifecycle.record_report(backup, success(backup))
-    assert opened
     assert connections["default"] not in opened
-    deadline = time.monotonic() + 10
-    while any(connection.connection is not None for connection in opened):
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    wait_until(lambda: all(connection.connection is None for connection in opened))
 
 
 def test_claims_are_renewed_again_after_an_idle_time(monkeypatch):
@@ -179,11 +182,8 @@ def test_claims_are_renewed_again_after_an_idle_time(monkeypatch):
     monkeypatch.setattr(lease, "_renewer", renewer)
     monkeypatch.setattr(lease, "renew", renewed.append)
     for backup in ("first", "second"):
-        lease.call_with_lease(backup, lambda: time.sleep(0.5))
-        thread = renewer._thread
-        if thread is not None:
-            thread.join(5)
-        assert renewer._thread is None
+        lease.call_with_lease(backup, lambda b=backup: wait_until(lambda: b in renewed))
+        wait_until(lambda: renewer._thread is None)
     assert set(renewed) == {"first", "second"}
 
 

@@ -21,6 +21,7 @@ from tests.reliability.panel import Panel
 from tests.reliability.world import parts_of
 from tests.support.daemon import Daemon, success
 from tests.support.proxy import Fault
+from tests.support.waiting import wait_until
 
 #: Seconds that the panel is away.
 AWAY = 3
@@ -91,13 +92,15 @@ def mortal(shared_world, world):
         yield panel
 
 
+# The daemons' times are what it is about, so a machine that is much too slow fails it.
+@pytest.mark.torture
 @pytest.mark.parametrize(
     ("daemon", "when"),
     [
         ("pterodactyl", "while the store completes"),
+        ("pterodactyl", "just before"),
+        ("calagopus", "while the store completes"),
         ("calagopus", "just before"),
-        pytest.param("calagopus", "while the store completes", marks=pytest.mark.torture),
-        pytest.param("pterodactyl", "just before", marks=pytest.mark.torture),
     ],
 )
 def test_node_retries_complete_backup_after_panel_crash(
@@ -129,17 +132,20 @@ def test_repeated_report_completes_with_object_despite_claim(
 ):
     """The first panel is frozen over its call: its claim stands, and the object is there."""
     backup = world.uploading(server, disk, tiny)
-    slow = Fault("complete", str(backup.uuid), after=8)
+    told = threading.Event()
+    slow = Fault("complete", str(backup.uuid), after=told)
     first, second = (DAEMONS["pterodactyl"]() for _ in range(2))
     with world.proxy.going_wrong(slow):
         reporting = threading.Thread(target=lambda: first.report(mortal.url, node, backup, tiny))
         reporting.start()
         world.proxy.wait_for("complete", str(backup.uuid))
-        while world.read_object(world.key_of(backup)) is None:
-            time.sleep(0.1)
-        assert second.report(mortal.url, node, backup, tiny)
-        [(seconds, _)] = second.heard
+        wait_until(lambda: world.read_object(world.key_of(backup)) is not None)
+        assert second.report(mortal.url, node, backup, tiny), second.heard
+        # At once, and not because the first call has ended.
+        assert len(second.heard) == 1
+        assert reporting.is_alive()
+        told.set()
         reporting.join(timeout=60)
-    assert seconds < 4, second.heard
     assert first.heard[-1][1] == 204
     assert world.violations(backup, tiny) == []
+    assert Backup.objects.get(pk=backup.pk).is_verified

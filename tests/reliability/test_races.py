@@ -345,10 +345,11 @@ def test_report_during_new_upload_completes_nothing(world, at_once, server, disk
 # Slow stores
 
 
-def hold_up(world, patient, node, server, disk, archive, seconds):
-    """How long other backups' calls take while one Complete takes ``seconds``; both sorted."""
+def hold_up(world, patient, node, server, disk, archive, seconds=0):
+    """Other backups' calls, while one Complete waits for them, and for ``seconds`` at least."""
     slow = world.uploading(server, disk, archive)
     others = [world.uploading(server, disk, archive) for _ in range(12)]
+    told = threading.Event()
 
     def timed(call):
         started = time.monotonic()
@@ -372,18 +373,17 @@ def hold_up(world, patient, node, server, disk, archive, seconds):
         calls.clear()
         with (
             ThreadPoolExecutor(1) as pool,
-            world.proxy.going_wrong(Fault("complete", str(slow.uuid), before=seconds)),
+            world.proxy.going_wrong(Fault("complete", str(slow.uuid), before=told)),
         ):
             waiting = pool.submit(timed, lambda: reporting(slow, archive)(own))
             world.proxy.wait_for("complete", str(slow.uuid))
-            began = time.monotonic()
             work(others[8:])
             assert not waiting.done()
             assert open_transactions() == 0
-            took = time.monotonic() - began
+            time.sleep(seconds)
+            told.set()
             lasted, status = waiting.result()
     assert status == 204
-    assert lasted >= seconds
     assert {status for _, status in undisturbed + calls} == {200, 204}
     assert world.violations(slow, archive) == []
     print(
@@ -391,7 +391,6 @@ def hold_up(world, patient, node, server, disk, archive, seconds):
         f"Complete took {lasted:.1f} s: {statistics.median(s for s, _ in calls) * 1000:.0f} ms",
         flush=True,
     )
-    return took, max(s for s, _ in calls)
 
 
 def open_transactions():
@@ -407,18 +406,14 @@ def open_transactions():
 
 
 def test_slow_completion_does_not_block_other_calls(world, patient, node, server, disk, tiny):
-    took, longest = hold_up(world, patient, node, server, disk, tiny, 4)
-    assert took < 4
-    assert longest < 2
+    hold_up(world, patient, node, server, disk, tiny)
 
 
 @pytest.mark.torture
 def test_half_minute_completion_does_not_block_other_calls(
     world, patient, node, server, disk, tiny
 ):
-    took, longest = hold_up(world, patient, node, server, disk, tiny, 30)
-    assert took < 15
-    assert longest < 3
+    hold_up(world, patient, node, server, disk, tiny, seconds=30)
 
 
 # Limits and locks

@@ -12,11 +12,11 @@ import subprocess
 import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import fields
+from dataclasses import asdict
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from panel_site.seaweedfs import Store, running_store
+from panel_site.seaweedfs import running_store
 
 ROOT = Path(__file__).resolve().parents[2]
 _COPIED = ("backups_remote", "panel_site", "tests", "fixtures", "manage.py", "pyproject.toml")
@@ -46,7 +46,7 @@ class Copy:
             "PYTHONPATH": str(tree),
             # No plugin but those that _ARGUMENTS name.
             "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
-            "TEST_STORE": json.dumps({one.name: getattr(store, one.name) for one in fields(Store)}),
+            "TEST_STORE": json.dumps(asdict(store.address)),
             **({"DATABASE_URL": database_url} if database_url else {}),
         }
         self.process = subprocess.Popen(

@@ -17,6 +17,8 @@ from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, unquote, urlsplit
 
+from tests.support.waiting import PATIENCE, wait_until
+
 _HOP_BY_HOP = {"connection", "keep-alive", "proxy-connection", "transfer-encoding", "te"}
 _RESET = struct.pack("ii", 1, 0)
 
@@ -43,9 +45,10 @@ class Fault:
     key: str = ""
     nth: int = 1
     times: int = 1
-    #: Seconds before the call is forwarded, and before it is answered.
-    before: float = 0
-    after: float = 0
+    #: Seconds before the call is forwarded, and before it is answered; or the event that it waits
+    #: for.
+    before: float | threading.Event = 0
+    after: float | threading.Event = 0
     forward: bool = True
     #: "real", "drop" (close without an answer), "reset" (RST), "truncate", "empty" (a 200
     #: without a body) or a status with the code of an S3 error.
@@ -157,12 +160,9 @@ class Proxy:
         with self._lock:
             return [c for c in self.log if key in c.key and operation in {None, c.operation}]
 
-    def wait_for(self, operation, key, times=1, timeout=10):
+    def wait_for(self, operation, key, times=1):
         """Wait until a call has arrived here."""
-        give_up = time.monotonic() + timeout
-        while self.count(key)[operation] < times:
-            assert time.monotonic() < give_up, f"no {operation} arrived: {self.count(key)}"
-            time.sleep(0.01)
+        wait_until(lambda: self.count(key)[operation] >= times, f"a call of {operation}")
 
     def _arrived(self, operation, key):
         with self._lock:
@@ -195,6 +195,13 @@ def classify(method, target):
     return {"HEAD": "head", "GET": "get", "DELETE": "delete"}.get(method, "other"), key
 
 
+def _pause(until):
+    if isinstance(until, threading.Event):
+        until.wait(PATIENCE)
+    else:
+        time.sleep(until)
+
+
 class _Handler(BaseHTTPRequestHandler):
     owner = None
     protocol_version = "HTTP/1.1"
@@ -223,12 +230,12 @@ class _Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         operation, key = classify(self.command, self.path)
         fault = self.owner._arrived(operation, key) or Fault(operation)
-        time.sleep(fault.before)
+        _pause(fault.before)
         status, headers, content = 0, [], b""
         if fault.forward:
             answer = self._ask_store(body)
             status, headers, content = self.owner.retell(self.command, self.path, *answer)
-        time.sleep(fault.after)
+        _pause(fault.after)
         if fault.answer in {"drop", "reset"}:
             if fault.answer == "reset":
                 self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)

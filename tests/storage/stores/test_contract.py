@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import uuid
-from dataclasses import fields
+from dataclasses import asdict
 from functools import partial
 
 import pytest
@@ -89,8 +89,7 @@ if NAME == "seaweedfs":
             with Processes("seaweedfs-small") as processes:
                 disk = processes.mount("disk", 256 * 1024**2)
                 with running_store(within=disk) as running:
-                    made = {field.name: getattr(running, field.name) for field in fields(running)}
-                    yield StoreOnDisk(**made, disk=disk)
+                    yield StoreOnDisk(**asdict(running.address), disk=disk)
 
         @pytest.fixture
         def s3(self, store):
