@@ -87,6 +87,17 @@ def quick(session: nox.Session) -> None:
     session.run("python", "-m", "pytest", "-q", "-n", "2", "-m", marks, "tests/admin")
 
 
+@nox.session(default=False)
+@nox.parametrize(
+    "python",
+    [path for path in FOUND.values() if path],
+    ids=[version for version, path in FOUND.items() if path],
+)
+def pinned(session: nox.Session) -> None:
+    """The pinned versions, on every Python that is found."""
+    run_suite(session, "--constraint", "constraints.txt")
+
+
 @nox.session(python=FOUND[PYTHONS[0]] or PYTHONS[0])
 def oldest(session: nox.Session) -> None:
     """The oldest Django on the oldest Python."""

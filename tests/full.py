@@ -51,9 +51,10 @@ PARTS = [
     Part("torture-postgresql", (*TORTURE, "torture and not once"), "POSTGRES_URL"),
     Part("themes", ("make", "themes")),
     Part("stores", ("make", "stores")),
+    Part("pinned", (*NOX, "pinned")),
+    # Unpinned: the newest release of everything, but for Django, which each of these chooses.
     Part("oldest", (*NOX, "oldest")),
     Part("between", (*NOX, "between")),
-    # With the newest release of everything, pinned or not.
     Part("newest", (*NOX, "newest"), environment={"REQUIRE_BROWSER": "1"}),
     Part("lowest", (*NOX, "lowest")),
     Part("benchmarks", ("make", "bench")),
