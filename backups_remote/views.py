@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 import json
-from typing import IO, TYPE_CHECKING, Any, ClassVar, Final, cast
+from typing import IO, TYPE_CHECKING, Any, ClassVar, cast
 
 from django.utils import translation
 from django.utils.module_loading import import_string
@@ -21,6 +21,7 @@ from rest_framework.views import APIView
 
 from backups_remote import lifecycle
 from backups_remote.actors import ActorKind, acting_as
+from backups_remote.bodies import NodeRequest
 from backups_remote.conf import app_settings
 from backups_remote.error_responses import error_response
 from backups_remote.models import Node
@@ -40,20 +41,9 @@ if TYPE_CHECKING:
     from rest_framework.authentication import BaseAuthentication
     from rest_framework.request import Request
 
-#: A report of 10,000 parts is well under a megabyte; some stores' ETags are longer.
-LARGEST_BODY: Final = 4 * 1024**2
-
-
-class BodyTooLarge(APIException):
-    """413: no report is so large."""
-
-    status_code = 413
-    default_detail = "The body is too large."
-    default_code = "body_too_large"
-
 
 class DaemonJSONParser(BaseParser):
-    """Strict JSON of limited size, whatever the content type."""
+    """Strict JSON, whatever the content type."""
 
     media_type = "*/*"
 
@@ -63,12 +53,9 @@ class DaemonJSONParser(BaseParser):
         media_type: str | None = None,  # noqa: ARG002
         parser_context: Mapping[str, Any] | None = None,  # noqa: ARG002
     ) -> dict[str, Any]:
-        body = stream.read(LARGEST_BODY + 1)
-        if len(body) > LARGEST_BODY:
-            raise BodyTooLarge
         try:
             # From bytes, json would also accept UTF-16 and lone surrogates.
-            data = json.loads(body.decode(), parse_constant=_refuse_constant)
+            data = json.loads(stream.read().decode(), parse_constant=_refuse_constant)
         except (ValueError, RecursionError):
             raise ParseError("The body is not valid JSON.") from None
         if not isinstance(data, dict):
@@ -138,6 +125,16 @@ class RemoteView(APIView):
         """Answer in English whatever the project's language: details end in daemons' logs."""
         with translation.override("en"):
             return super().dispatch(request, *args, **kwargs)
+
+    def initialize_request(self, request: HttpRequest, *_: Any, **__: Any) -> NodeRequest:
+        """REST framework's request, with a body of any framing."""
+        return NodeRequest(
+            request,
+            parsers=self.get_parsers(),
+            authenticators=self.get_authenticators(),
+            negotiator=self.get_content_negotiator(),
+            parser_context=self.get_parser_context(request),
+        )
 
     def get_authenticators(self) -> list[BaseAuthentication]:
         """The classes of the setting ``AUTHENTICATION_CLASSES``."""

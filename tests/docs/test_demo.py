@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 import psutil
@@ -26,6 +25,7 @@ from panel_site.demo.world import (
     survey,
     take_inventory,
 )
+from tests.support.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 MIB = 1024**2
@@ -106,14 +106,29 @@ def read_until(process, wanted):
 
 def wait_for_child(process, name):
     """The store or a panel, once it is there."""
-    give_up = time.monotonic() + 30
-    while time.monotonic() < give_up:
+
+    def find():
         for child in session_of(process.pid):
             with contextlib.suppress(psutil.Error):
                 if any(name in word for word in child.cmdline()):
                     return child
-        time.sleep(0.02)
-    pytest.fail(f"no {name} was started")
+        return None
+
+    return wait_until(find, f"the start of a {name}")
+
+
+@pytest.mark.torture
+def test_two_demos_at_once_do_not_disturb_each_other(world, tmp_path):
+    for name in ("one", "other"):
+        (tmp_path / name).mkdir()
+    with (
+        demo("--dir", world, tmp_path=tmp_path / "one") as one,
+        demo("--dir", world, tmp_path=tmp_path / "other") as other,
+    ):
+        for process in (one, other):
+            said = process.stdout.read()
+            assert process.wait(timeout=60) == 0, said
+            assert "Every step held" in said
 
 
 def test_directory_is_backed_up_and_every_step_is_printed(world, tmp_path):

@@ -22,6 +22,7 @@ from rest_framework.exceptions import (
 )
 
 from backups_remote import conf, lifecycle, signals
+from backups_remote.bodies import BodyNotReceived, BodyTooLarge
 from backups_remote.error_responses import error_response
 from backups_remote.exceptions import (
     BackupLimitReached,
@@ -31,7 +32,7 @@ from backups_remote.exceptions import (
     RestoreRefused,
 )
 from backups_remote.models import Backup
-from backups_remote.views import BodyTooLarge, RemoteView
+from backups_remote.views import RemoteView
 from benchmarks import report
 from tests.reliability.test_guards import MOVES
 
@@ -284,9 +285,10 @@ def test_every_error_code_is_in_the_table_with_its_status():
         assert said == statuses["GET"] or said == ", ".join(
             f"{status} {method}" for method, status in statuses.items()
         )
-    own = {"body_too_large": 413, "database_unavailable": 503}
+    own = {"body_not_received": 503, "body_too_large": 413, "database_unavailable": 503}
     assert error_response(DatabaseError()).data["errors"][0]["code"] in own
-    assert (BodyTooLarge.default_code, BodyTooLarge.status_code) in own.items()
+    for error in (BodyTooLarge, BodyNotReceived):
+        assert (error.default_code, error.status_code) in own.items()
     for kind in (NotAuthenticated, AuthenticationFailed, MethodNotAllowed, ParseError):
         own[kind.default_code] = kind.status_code
     required = dict.fromkeys(("required", "invalid", "null"), 400)
@@ -374,12 +376,12 @@ def test_the_changelog_knows_this_version():
 
 def test_documented_numbers_equal_the_constants():
     from backups_remote.admin.search import READ_FOR_NAMES
+    from backups_remote.bodies import LARGEST_BODY
     from backups_remote.lifecycle.complete import QUIET_PERIOD
     from backups_remote.lifecycle.lease import LEASE, RENEW_EVERY
     from backups_remote.lifecycle.rules.age import LATE_OBJECT_WINDOW
     from backups_remote.lifecycle.sweep.staleness import REFUSAL_GRACE
     from backups_remote.storage.s3.clients import COMPLETE_TIMEOUT
-    from backups_remote.views import LARGEST_BODY
 
     notes = section("docs/operations.md", "### Workers")
     assert f"up to {COMPLETE_TIMEOUT} seconds" in notes
