@@ -132,7 +132,8 @@ def test_nothing_redirects(daemon, backup, server):
     assert Backup.objects.get().state is State.PENDING
 
 
-def test_truncated_body_is_refused(live_server, backup, node):
+def test_truncated_body_is_told_to_be_sent_again(live_server, backup, node):
+    """A 4xx would be final."""
     whole = b'{"checksum":"","checksum_type":"","size":0,"successful":false,"parts":null}'
     with nothing_changes(backup):
         for sent in (0, 1, 40, len(whole) - 1):
@@ -147,8 +148,8 @@ def test_truncated_body_is_refused(live_server, backup, node):
                 ],
                 whole[:sent],
             )
-            assert status == 400, (sent, body)
-            assert b'"status":"400"' in body
+            assert status == 503, (sent, body)
+            assert b'"status":"503"' in body
 
 
 @pytest.mark.parametrize("accept", [PTERODACTYL, PELICAN, "text/html", "image/*", None])
