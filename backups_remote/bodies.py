@@ -52,19 +52,17 @@ def received_body(request: HttpRequest) -> bytes:
     """The whole body.
 
     Raises:
-        BodyTooLarge: it has more than LARGEST_BODY bytes, or was announced so.
+        BodyTooLarge: it has more than LARGEST_BODY bytes.
         BodyNotReceived: it was announced, and the server hands over less.
 
     """
-    announced = _announced_length(request)
-    if announced > LARGEST_BODY:
-        raise BodyTooLarge
     try:
         body = _read(request)
     except (OSError, RawPostDataException, UnreadablePostError) as error:
         raise BodyNotReceived(f"The body could not be read to its end: {error}") from error
     if len(body) > LARGEST_BODY:
         raise BodyTooLarge
+    announced = _announced_length(request)
     if len(body) < announced:  # safeguard: short-body-repeated
         raise BodyNotReceived(
             f"{len(body)} of the body's {announced} bytes reached the panel; "

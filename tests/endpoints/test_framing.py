@@ -114,10 +114,10 @@ def test_report_of_ten_thousand_parts_fits_in_chunks(panel, node_of, server):
 
 def test_too_large_body_is_refused_in_any_framing(panel, node_of, server):
     backup = BackupFactory(server=server, disk="s3")
-    chunks = LARGEST_BODY // 2**16 + 1
+    # One byte too many: a server may end the connection of a client that goes on sending.
+    chunks = [*[b" " * 2**16] * (LARGEST_BODY // 2**16), b" "]
     with node_of(panel) as daemon:
-        answer = daemon.call("POST", f"{backup.uuid}", data=(b" " * 2**16 for _ in range(chunks)))
-        assert errors(answer, 413)
+        assert errors(daemon.call("POST", f"{backup.uuid}", data=iter(chunks)), 413)
         assert errors(daemon.call("POST", f"{backup.uuid}", data=b" " * (LARGEST_BODY + 1)), 413)
 
 
@@ -131,18 +131,23 @@ def test_empty_body_in_chunks_is_told_to_be_sent_again(panel, node_of, server):
     assert backup.state is State.PENDING
 
 
-def test_server_that_hands_over_no_chunks_is_no_final_answer(daemon, server):
-    """Django's development server; a 4xx would have the daemon delete its archive."""
+def test_server_that_hands_over_no_chunks_is_no_final_answer(client, node, server):
+    """Such as Django's development server. A 4xx would have the daemon delete its archive."""
     backup = BackupFactory(server=server, disk="wings")
-    # What it leaves unread would be taken for the next call on the same connection.
-    alone = {"Connection": "close"}
-    body = in_chunks(success(ARCHIVE, None))
-    [error] = errors(daemon.call("POST", f"{backup.uuid}", data=body, headers=alone), 503)
-    assert error["code"] == "body_not_received"
+    answer = client.post(
+        f"/api/remote/backups/{backup.uuid}",
+        data=b"",
+        content_type="application/json",
+        headers={
+            "Authorization": f"Bearer {node.bearer_token}",
+            "Transfer-Encoding": "chunked",
+        },
+    )
+    [error] = answer.json()["errors"]
+    assert (answer.status_code, error["code"]) == (503, "body_not_received")
     assert "the panel's server hands over none of them" in error["detail"]
     backup.refresh_from_db()
     assert backup.state is State.PENDING
-    assert daemon.report(backup, ARCHIVE, None).status_code == 204
 
 
 def test_body_that_breaks_off_is_no_final_answer(panel, node, server):
@@ -210,15 +215,6 @@ def test_body_shorter_than_announced_is_no_final_answer():
     request.META["CONTENT_LENGTH"] = "30"
     with pytest.raises(BodyNotReceived, match="19 of the body's 30 bytes reached the panel"):
         received_body(request)
-
-
-def test_length_announced_as_too_large_is_refused_unread():
-    stream = Stream(b"x")
-    request = request_with(stream)
-    request.META["CONTENT_LENGTH"] = str(LARGEST_BODY + 1)
-    with pytest.raises(BodyTooLarge):
-        received_body(request)
-    assert stream.most_asked == 0
 
 
 def test_body_that_a_middleware_has_read_is_used():
