@@ -8,7 +8,8 @@
     │   ├── AlreadyCompleted
     │   ├── BackupLocked
     │   ├── BackupLimitReached
-    │   └── RestoreRefused
+    │   ├── RestoreRefused
+    │   └── StatusChanged              the server's status is not the one that was read
     ├── UploadsNotSupported
     ├── ReportRefused
     ├── TryAgain                       the call is valid: repeat it later
@@ -68,6 +69,10 @@ class BackupLimitReached(BackupConflict):
 
 class RestoreRefused(BackupConflict):
     """The backup cannot be restored."""
+
+
+class StatusChanged(BackupConflict):
+    """The server's status has changed since it was read; nothing was saved."""
 
 
 class UploadsNotSupported(BackupsRemoteError):

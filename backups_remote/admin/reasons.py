@@ -35,6 +35,7 @@ KNOWN: Final = frozenset(
         # exceptions
         gettext_noop("The backup was not found."),
         gettext_noop("The server has as many backups as its limit allows."),
+        gettext_noop("The server's status has changed since it was read; nothing was saved."),
         gettext_noop("The store did not answer in time; it may still be working on the call."),
         gettext_noop("The store could not be reached or did not give a clear answer."),
         # daemon

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.db.models import Count
+from django.http import HttpResponseRedirect
 from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.translation import gettext_lazy
@@ -15,12 +16,14 @@ from backups_remote.admin.base import SafeChangeList
 from backups_remote.admin.filters import WithoutBackupFilter
 from backups_remote.admin.forms import disk_field
 from backups_remote.admin.protected import protected_by
+from backups_remote.admin.reasons import translated
+from backups_remote.exceptions import StatusChanged
 from backups_remote.models import Backup, Server
 
 if TYPE_CHECKING:
     from django.db.models import Field, QuerySet
     from django.forms import Field as FormField
-    from django.http import HttpRequest
+    from django.http import HttpRequest, HttpResponse
     from django.utils.safestring import SafeString
 
 
@@ -76,6 +79,14 @@ class ServerAdmin(BackUpAdmin):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Server]:
         return super().get_queryset(request).prefetch_related("node")
+
+    def change_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        """Show the row anew if its status changed while the form was filled in."""
+        try:
+            return super().change_view(request, *args, **kwargs)
+        except StatusChanged as error:
+            self.message_user(request, translated(error), messages.ERROR)
+            return HttpResponseRedirect(request.get_full_path())
 
     def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
         """Name a few of the backups that prevent the deletion, not all."""

@@ -107,10 +107,15 @@ class Backup(BackupTransitions):
     def __str__(self) -> str:
         return self.name or str(self.uuid)
 
-    def save(self, *args: Any, **kwargs: Any) -> None:
-        """Save; a new backup takes its node and its disk from its server."""
+    def save(self, **kwargs: Any) -> None:
+        """Save what belongs to the host; a new backup takes its node and its disk from its server.
+
+        Raises:
+            ValueError: ``update_fields`` names a guarded column.
+
+        """
         if not self._state.adding:
-            super().save(*args, **kwargs)
+            super().save(**kwargs)
             return
         # The stubs know no unset foreign key.
         if cast("int | None", self.node_id) is None and cast("int | None", self.server_id):
@@ -119,5 +124,5 @@ class Backup(BackupTransitions):
             self.disk = self.server.disk_for_backups
         alias = kwargs.get("using") or router.db_for_write(type(self), instance=self)
         with transaction.atomic(using=alias):  # safeguard: event-with-creation
-            super().save(*args, **{**kwargs, "using": alias})
+            super().save(**{**kwargs, "using": alias})
             record(alias, Note(EventKind.CREATED, f"on the disk {self.disk}"), self.subject)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, ClassVar, Final
 
 from django.db import models
 from django.utils import timezone
@@ -12,6 +12,7 @@ from django.utils.translation import gettext_lazy as _
 from backups_remote.conf import issued_size
 from backups_remote.models.events import BackupEvent, Subject
 from backups_remote.models.nodes import Node
+from backups_remote.models.saving import GuardedModel
 from backups_remote.models.servers import Server
 from backups_remote.models.states import BackupState
 
@@ -26,7 +27,13 @@ if TYPE_CHECKING:
 LONGEST_REASON: Final = 1024
 
 
-class BackupFields(models.Model):
+_QUERYSET: Final = "an update() of a queryset"
+_UPLOAD: Final = "lifecycle.request_upload()"
+_REPORT: Final = "lifecycle.record_report()"
+_LOCK: Final = "lifecycle.lock_backup() or unlock_backup()"
+
+
+class BackupFields(GuardedModel):
     """The columns, in the order of a backup's life.
 
     ``upload_id`` of a failed backup is emptied once its upload is gone from the store: a failed
@@ -34,6 +41,28 @@ class BackupFields(models.Model):
     """
 
     State = BackupState
+
+    GUARDED: ClassVar = {
+        **dict.fromkeys(["uuid", "server", "node", "disk", "created_at"], _QUERYSET),
+        **dict.fromkeys(
+            [
+                *("upload_id", "upload_size", "part_size", "upload_mark", "upload_started_at"),
+                "object_key",
+            ],
+            _UPLOAD,
+        ),
+        **dict.fromkeys(
+            [
+                *("checksum", "size", "reported_at", "reported_etags", "claimed_until"),
+                *("claimed_by", "quiet_until", "completion_sent_at", "refused_at", "refusal"),
+                *("failure", "is_successful", "is_recovered", "completed_at"),
+            ],
+            _REPORT,
+        ),
+        **dict.fromkeys(["object_etag", "version_id"], "lifecycle.accept_copies()"),
+        **dict.fromkeys(["is_locked", "was_locked"], _LOCK),
+        "deletion_started_at": "lifecycle.delete_backup()",
+    }
 
     # What a look-up for a node knows beforehand.
     known_node_name: str

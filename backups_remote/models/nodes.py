@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import uuid
+from typing import ClassVar
 
-from django.db import models
+from django.db import models, router
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from backups_remote import crypto
 from backups_remote.addresses import validate_base_url
 from backups_remote.models.disks import validate_disk
+from backups_remote.models.saving import GuardedModel, GuardedQuerySet
 
 
-class Node(models.Model):
+class Node(GuardedModel):
     """A machine that runs the daemon. Creating one makes its token."""
+
+    GUARDED: ClassVar = {
+        "token_id": "rotate_token()",
+        "encrypted_token": "rotate_token()",
+        "restarted_at": "lifecycle.node_restarted()",
+        "heard_at": "lifecycle.node_heard()",
+    }
 
     uuid = models.UUIDField(_("UUID"), default=uuid.uuid4, unique=True)
     name = models.CharField(_("name"), max_length=191, unique=True)
@@ -62,6 +71,8 @@ class Node(models.Model):
     created_at = models.DateTimeField(_("created"), default=timezone.now, editable=False)
     updated_at = models.DateTimeField(_("updated"), auto_now=True)
 
+    objects = GuardedQuerySet["Node"].as_manager()
+
     class Meta:
         ordering = ["name"]
         verbose_name = _("node")
@@ -91,7 +102,13 @@ class Node(models.Model):
 
     def rotate_token(self) -> str:
         """Replace token and token id at once, save them, and return the new bearer token."""
-        self.token_id = crypto.new_token_id()
-        self.encrypted_token = crypto.new_encrypted_token()
-        self.save(update_fields=["token_id", "encrypted_token", "updated_at"])
+        new = {
+            "token_id": crypto.new_token_id(),
+            "encrypted_token": crypto.new_encrypted_token(),
+            "updated_at": timezone.now(),
+        }
+        alias = router.db_for_write(type(self), instance=self)
+        Node.objects.using(alias).filter(pk=self.pk).update(**new)
+        for name, value in new.items():
+            setattr(self, name, value)
         return self.bearer_token

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
 
 from django.db import models, router, transaction
 from django.db.models import Q
@@ -12,13 +12,15 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from backups_remote.conf import app_settings
+from backups_remote.exceptions import StatusChanged
 from backups_remote.models.disks import choose_disk, validate_disk
 from backups_remote.models.events import EventKind, Note, Subject, in_words, record
 from backups_remote.models.nodes import Node
+from backups_remote.models.saving import GuardedModel, GuardedQuerySet
 from backups_remote.sql import Guard, update_if
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from backups_remote.models.backups import Backup
 
@@ -27,7 +29,7 @@ RESTORING: Final = "restoring_backup"
 _IF_RESTORING: Final = Guard(Q(status=RESTORING))  # safeguard: restore-clears-own-status
 
 
-class ServerQuerySet(models.QuerySet["Server"]):
+class ServerQuerySet(GuardedQuerySet["Server"]):
     """Servers."""
 
     def update(self, **kwargs: Any) -> int:
@@ -37,8 +39,13 @@ class ServerQuerySet(models.QuerySet["Server"]):
         return super().update(**kwargs)
 
 
-class Server(models.Model):
+class Server(GuardedModel):
     """A game server. Its backups stay with the node that made them when it moves."""
+
+    GUARDED: ClassVar = {
+        "restoring_backup": "a restore",
+        "restore_started_at": "a restore",
+    }
 
     uuid = models.UUIDField(_("UUID"), default=uuid.uuid4, unique=True)
     name = models.CharField(_("name"), max_length=191)
@@ -99,17 +106,47 @@ class Server(models.Model):
     def __str__(self) -> str:
         return self.name
 
-    def save(self, *args: Any, **kwargs: Any) -> None:
-        """Save; a status that was not loaded from the row forgets what was being restored."""
-        fields = kwargs.get("update_fields")
-        is_restore_going_on = self.status == RESTORING == self._loaded_status
-        if not is_restore_going_on and (fields is None or "status" in fields):
-            self.restoring_backup = None  # safeguard: saved-status-clears-restore
-            self.restore_started_at = None
-            if fields is not None:
-                kwargs["update_fields"] = {*fields, "restoring_backup", "restore_started_at"}
-        super().save(*args, **kwargs)
+    def save(self, *, using: str | None = None, **kwargs: Any) -> None:
+        """Save what belongs to the host; the status only if it was changed on this instance.
+
+        A status that is set here replaces the one that was read, with the backup that was being
+        restored, and no other: a restore that began since is not ended.
+
+        Raises:
+            ValueError: ``update_fields`` names a guarded column.
+            StatusChanged: a status was set, and the row has another than the one that was read.
+
+        """
+        if self._state.adding:
+            super().save(using=using, **kwargs)
+        else:
+            self._update(using or router.db_for_write(type(self), instance=self), **kwargs)
         self._loaded_status = self.status
+
+    def _update(
+        self, alias: str, update_fields: Iterable[str] | None = None, **kwargs: Any
+    ) -> None:
+        names = self.fields_to_save(update_fields)
+        # safeguard: unchanged-status-not-saved
+        sets_status = "status" in names and self.status != self._loaded_status
+        others = [name for name in names if name != "status"]
+        with transaction.atomic(using=alias):
+            if sets_status:
+                self._set_status(alias)
+            super().save(using=alias, update_fields=others, **kwargs)
+
+    def _set_status(self, alias: str) -> None:
+        changed = (
+            Server.objects.using(alias)
+            .filter(
+                Q(status=self._loaded_status),
+                pk=self.pk,  # safeguard: saved-status-replaces-the-read
+            )
+            .update(status=self.status)
+        )
+        if not changed:
+            raise StatusChanged
+        self.restoring_backup = self.restore_started_at = None
 
     @classmethod
     def from_db(cls, *args: Any, **kwargs: Any) -> Self:

@@ -11,6 +11,8 @@ from django.db import models
 from django.db.models import F, Q
 from django.utils.translation import gettext_lazy as _
 
+from backups_remote.models.saving import GuardedQuerySet
+
 if TYPE_CHECKING:
     import datetime as dt
 
@@ -67,7 +69,7 @@ class Filled(models.Func):
     output_field = models.BooleanField()
 
 
-class BackupQuerySet(models.QuerySet["Backup"]):
+class BackupQuerySet(GuardedQuerySet["Backup"]):
     """The named sets of backups."""
 
     def in_state(self, state: BackupState) -> Self:

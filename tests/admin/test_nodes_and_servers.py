@@ -128,6 +128,28 @@ def test_page_of_node_and_server_offers_the_disks(admin_client, memory):
         assert "disk" in refused.context["adminform"].form.errors
 
 
+def test_status_that_changed_since_the_form_was_shown_is_not_overwritten(admin_client, memory):
+    server = ServerFactory()
+    url = reverse("admin:backups_remote_server_change", args=[server.pk])
+    form = admin_client.get(url).context["adminform"].form
+    sent = {key: value for key, value in form.initial.items() if value is not None}
+
+    save = Server.save
+
+    def save_later(self, **kwargs):
+        Server.objects.filter(pk=server.pk).update(status=RESTORING)
+        save(self, **kwargs)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Server, "save", save_later)
+        answer = admin_client.post(url, {**sent, "status": "suspended", "name": "n"}, follow=True)
+
+    assert said(answer) == ["The server's status has changed since it was read; nothing was saved."]
+    server.refresh_from_db()
+    # What happened meanwhile is undone with the request's transaction, as it was made in it.
+    assert (server.status, server.name) == (None, form.initial["name"])
+
+
 @pytest.mark.parametrize("name", ["fra-1", "-fra", "--url=x", "it's <b>$(one)</b>", "Größe 1"])
 def test_command_on_the_page_gives_a_new_token(admin_client, name):
     NodeFactory(name="another")

@@ -30,8 +30,9 @@ from backups_remote.exceptions import (
     BackupsRemoteError,
     DaemonError,
     RestoreRefused,
+    StatusChanged,
 )
-from backups_remote.models import Backup
+from backups_remote.models import Backup, Node, Server
 from backups_remote.views import RemoteView
 from benchmarks import report
 from tests.reliability.test_guards import MOVES
@@ -269,11 +270,21 @@ def test_every_class_of_the_shared_modules_is_public(module):
     assert set(public()[f"backups_remote.{module}"]) == own
 
 
+def test_columns_that_save_writes_are_in_the_table():
+    table = {
+        named(model)[0]: named(columns)
+        for model, columns in rows("docs/python-api.md", "## What save() writes")
+    }
+    assert table == {
+        model.__name__: model(pk=1).writable_fields() for model in (Backup, Server, Node)
+    }
+
+
 def test_every_error_code_is_in_the_table_with_its_status():
     table = rows("docs/http-api.md", "## Errors")
     documented = {code: status for codes, status, _ in table for code in named(codes)}
     # No endpoint raises these, or only what derives from them.
-    others = {BackupsRemoteError, BackupLocked, BackupLimitReached, RestoreRefused}
+    others = {BackupsRemoteError, BackupLocked, BackupLimitReached, RestoreRefused, StatusChanged}
     for kind in descendants(BackupsRemoteError) - descendants(DaemonError) - others:
         answers = {
             method: error_response(kind(), conflict_status=status)

@@ -46,7 +46,7 @@ BY_NAME = {scenario.name: scenario for scenario in SCENARIOS}
 
 
 #: How many cases of each kind a short run plays, and which: the same in every run.
-SAMPLE = 40
+SAMPLE = 24
 SEED = int(os.environ.get("SEED", "1"))
 
 
