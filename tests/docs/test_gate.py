@@ -16,6 +16,14 @@ pytestmark = pytest.mark.once
 PROGRAMS = ("chromium", "gcc", "make", "pkg-config", "xgettext")
 IN_VENV = ("nox", "python")
 
+PROGRAM = """#!/bin/sh
+echo "$DATABASE_URL NAME $*"
+case "NAME $*" in
+  $FAILING) exit 3;;
+  *support.databases) printf 'POSTGRES_URL=postgres:\\nMARIADB_URL=mysql:\\nBoth run\\n'; exec sleep 600;;
+esac
+"""
+
 
 @pytest.fixture
 def gate(tmp_path):
@@ -26,9 +34,7 @@ def gate(tmp_path):
         (tmp_path / directory).mkdir(parents=True)
         for name in names:
             path = tmp_path / directory / name
-            path.write_text(
-                f'#!/bin/sh\necho "{name} $*"\ncase "{name} $*" in $FAILING) exit 3;; esac\n'
-            )
+            path.write_text(PROGRAM.replace("NAME", name))
             path.chmod(0o755)
 
     def run(failing="nothing"):
@@ -63,7 +69,9 @@ def test_each_step_has_a_row(gate):
             "set-up",
             "lint, types, contracts, migrations",
             "make test, on SQLite",
-            "databases",
+            "database servers",
+            "PostgreSQL",
+            "MariaDB",
             "the newest Python and Django",
             "together",
         ],
@@ -83,14 +91,26 @@ def test_nothing_follows_a_failed_step(gate):
 
 
 @pytest.mark.parametrize(
-    ("failing", "lane"),
-    [("nox *", "the newest Python and Django"), ("python -m tests.support.databases *", "databases")],
+    ("failing", "lanes"),
+    [
+        ("nox *", ["the newest Python and Django"]),
+        ("python -m pytest *sampled*", ["PostgreSQL"]),
+        ("python -m pytest *databases*", ["PostgreSQL", "MariaDB"]),
+    ],
 )  # fmt: skip
-def test_failed_lane_fails_the_gate(gate, failing, lane):
+def test_failed_lane_fails_the_gate(gate, failing, lanes):
     done, table = gate(failing=failing)
 
     assert done.returncode == 1
-    assert [name for name, outcome in outcomes(table).items() if outcome == "FAILED"] == [
-        lane,
-        "together",
-    ]
+    failed = [name for name, outcome in outcomes(table).items() if outcome == "FAILED"]
+    assert failed == [*lanes, "together"]
+    assert "postgres: python -m pytest" in done.stdout
+    assert "mysql: python -m pytest" in done.stdout
+
+
+def test_servers_that_do_not_start_fail_the_gate(gate):
+    done, table = gate(failing="python -m tests.support.databases")
+
+    assert done.returncode == 1
+    assert outcomes(table)["database servers"] == "FAILED"
+    assert "pytest" not in done.stdout

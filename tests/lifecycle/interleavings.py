@@ -15,6 +15,8 @@ Whatever happens:
 - one run of the sweep leaves each row final and true, and no upload in the store;
 - the events of a backup explain its state: no change without its event, and no event without its
   change.
+
+The host project is an actor as well: it reads rows of all three models, and saves them later.
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ from collections import Counter
 from urllib.parse import parse_qs, urlsplit
 
 import requests
-from django.db import connection
+from django.db import DatabaseError, connection
 from django.utils import timezone
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -200,7 +202,7 @@ class Life(RuleBasedStateMachine):
             st.sampled_from(
                 [
                     *("report", "sweep", "ask", "stream", "failure", "delete", "rotate"),
-                    *("restore", "lock", "back up"),
+                    *("restore", "lock", "back up", "host"),
                 ]
             ),
             max_size=3,
@@ -246,6 +248,7 @@ class Life(RuleBasedStateMachine):
             "back up": lambda: self.start_back_up("called back"),
             "restore report": lambda: self.start_restore_report("old"),
             "lock": lambda: self.start_lock("backup"),
+            "host": self.start_host,
             "overrun": self.end_restore_limit,
         }[who]()
 
@@ -358,6 +361,27 @@ class Life(RuleBasedStateMachine):
             lifecycle.back_up(self.server, rotating=True)
 
         self.start("back up", back_up)
+
+    @precondition(lambda self: len(self.actors) < 4)
+    @rule()
+    def start_host(self):
+        """The host project renames what it read a while ago."""
+
+        def rename():
+            server = Server.objects.get(pk=self.server.pk)
+            rows = [Node.objects.get(pk=server.node_id), server, *server.backups.all()]
+            gate()
+            for row in rows:
+                row.name = f"{row.name}+"[-50:]
+                try:
+                    row.save()
+                except DatabaseError:
+                    # Of the three, backups may be gone by then.
+                    assert not type(row).objects.filter(pk=row.pk).exists()
+                tried["stale saves"] += 1
+                gate()
+
+        self.start("host", rename)
 
     @rule(which=st.sampled_from(["backup", "old"]))
     def start_restore_report(self, which):

@@ -108,7 +108,10 @@ UPLOADED = st.tuples(
     st.just("uploaded"),
     st.lists(
         st.sampled_from(
-            ["report", "report", "sweep", "failure", "ask", "ask for less", "refused", "expire"]
+            [
+                *("report", "report", "sweep", "failure", "ask", "ask for less", "refused"),
+                *("expire", "host", "host"),
+            ]
         ),
         min_size=2,
         max_size=4,
@@ -121,7 +124,7 @@ WHOLE = st.tuples(
     st.lists(
         st.sampled_from(
             [
-                *["delete", "rotate", "delete old"] * 2,
+                *["delete", "rotate", "delete old", "host"] * 2,
                 *["restore", "restore old", "sweep", "lock", "overrun"],
                 *["restore unheard", "restore refused", "back up"],
             ]

@@ -1,7 +1,7 @@
 """PostgreSQL and MariaDB for the tests: the machine's own where they answer, else new ones.
 
-``python -m tests.support.databases COMMAND …`` runs the command with POSTGRES_URL and MARIADB_URL in
-its environment. Without a command it prints both, and waits for Ctrl-C.
+``python -m tests.support.databases`` prints their URLs as lines of POSTGRES_URL= and MARIADB_URL=,
+and waits for Ctrl-C or SIGTERM.
 
 What it starts has its data in a temporary directory, listens on ports of its own, and ends with it,
 however that ends. What is not installed it installs, as root, from Debian's packages.
@@ -13,6 +13,7 @@ import contextlib
 import os
 import pwd
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -89,6 +90,8 @@ def running_postgresql():
             # Nothing of it is to outlive this process.
             "fsync": "off",
             "full_page_writes": "off",
+            # Plans are not to depend on when it came to look at a table.
+            "autovacuum": "off",
         }
         command = [*as_user("postgres"), programs / "postgres", "-D", here / "data", "-p", port]
         command += [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
@@ -220,17 +223,17 @@ def install(package):
         )
 
 
-def main(command):
+def main():
+    # In the background, a shell has it ignored.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     try:
-        with running_databases() as urls:
+        with contextlib.suppress(KeyboardInterrupt), running_databases() as urls:
             for name, url in urls.items():
                 print(f"{name}={url}", flush=True)
-            if command:
-                return subprocess.run(command, env={**os.environ, **urls}, check=False).returncode
-            with contextlib.suppress(KeyboardInterrupt):
-                print("Both run until Ctrl-C.", flush=True)
-                while True:
-                    time.sleep(3600)
+            print("Both run until Ctrl-C.", flush=True)
+            while True:
+                signal.pause()
     except DatabaseError as error:
         print(error, file=sys.stderr)
         return 1
@@ -238,4 +241,4 @@ def main(command):
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())
