@@ -18,6 +18,7 @@ from backups_remote.exceptions import (
     DiskNotConfigured,
 )
 from backups_remote.lifecycle.lookup import reload
+from backups_remote.lifecycle.references import why_protected
 from backups_remote.lifecycle.rules.deletion import (
     can_be_erased,
     is_configured,
@@ -134,7 +135,7 @@ def why_not_deleted(backup: Backup) -> str:
     if not is_configured(backup.disk):
         return _("Its disk is not configured, so its archive cannot be deleted.")
     obstacle = obstacle_to_deletion(backup, backup.server)
-    return "" if obstacle is None else translated(obstacle.value)
+    return why_protected(backup) if obstacle is None else translated(obstacle.value)
 
 
 def why_not_forgotten(backup: Backup) -> str:
@@ -142,7 +143,7 @@ def why_not_forgotten(backup: Backup) -> str:
     if is_configured(backup.disk):
         return _("Its disk is configured: delete it instead.")
     obstacle = obstacle_to_forgetting(backup, backup.server)
-    return "" if obstacle is None else translated(obstacle.value)
+    return why_protected(backup) if obstacle is None else translated(obstacle.value)
 
 
 def why_not_expired(backup: Backup) -> str:

@@ -6,10 +6,13 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from django.db.models import ProtectedError, RestrictedError
+
 from backups_remote.daemon import Deletion, get_daemon, is_callable
 from backups_remote.exceptions import BackupConflict, BackupLocked, BackupNotFound
 from backups_remote.lifecycle.events import announce_removal
 from backups_remote.lifecycle.lookup import reload
+from backups_remote.lifecycle.references import in_words, why_protected
 from backups_remote.lifecycle.retry import OVERTAKEN, Overtaken, decide_until_settled
 from backups_remote.lifecycle.rules.deletion import (
     Obstacle,
@@ -59,7 +62,8 @@ def delete_backup(backup: Backup) -> StoredObject | None:
 
     Raises:
         BackupLocked: unlock it first.
-        BackupConflict: it has not ended yet, or is being restored.
+        BackupConflict: it has not ended yet, is being restored, or is protected by rows of the
+            host project, which are named.
         DiskNotConfigured: its disk is not configured; nothing is changed. See ``forget_backup``.
         StorageUnavailable: the store could not be asked; the sweep tries again.
         DaemonError: the node's daemon did not delete the archive; the sweep tries again.
@@ -83,7 +87,8 @@ def forget_backup(backup: Backup) -> None:
 
     Raises:
         BackupLocked: unlock it first.
-        BackupConflict: its disk is configured, so that it can be deleted; or it is being restored.
+        BackupConflict: its disk is configured, so that it can be deleted; or it is being restored,
+            or protected by rows of the host project.
         BackupNotFound: it is gone already.
 
     """
@@ -92,6 +97,7 @@ def forget_backup(backup: Backup) -> None:
     with locked_server(backup.server_id) as server:
         reload(backup)
         _raise_if(obstacle_to_forgetting(backup, server))
+        _raise_if_protected(backup)
         uuid = backup.uuid
         left = f"its archive, if any, was left on the disk {backup.disk}"
         if not backup.remove_forgotten(left):
@@ -108,11 +114,20 @@ def remove(backup: Backup, left: StoredObject | None) -> bool:
     """Delete the row of a backup in DELETING, whose archive is gone; False if it was gone before.
 
     ``left`` is the object under its key that is not its own.
+
+    Raises:
+        BackupConflict: rows of the host project protect it since its deletion was decided.
+
     """
     detail = backup.archive_in_words
     if left is not None:
         detail += "; an object that is not this backup's was left there"
-    removed = backup.remove_deleted(detail)
+    try:
+        removed = backup.remove_deleted(detail)
+    except ProtectedError as error:
+        raise BackupConflict(in_words(error.protected_objects)) from error
+    except RestrictedError as error:
+        raise BackupConflict(in_words(error.restricted_objects)) from error
     if removed:
         announce_removal(backup)
     return removed
@@ -164,6 +179,7 @@ def _begin(backup: Backup) -> Overtaken | None:
     with locked_server(backup.server_id) as server:  # safeguard: deletion-under-server-lock
         reload(backup)  # safeguard: deletion-reloads-row
         _raise_if(obstacle_to_deletion(backup, server))
+        _raise_if_protected(backup)  # safeguard: protected-backup-not-deleted
         if backup.state is Backup.State.DELETING or backup.begin_deletion():
             return None
     return OVERTAKEN
@@ -172,3 +188,8 @@ def _begin(backup: Backup) -> Overtaken | None:
 def _raise_if(obstacle: Obstacle | None) -> None:
     if obstacle is not None:
         raise _ERRORS[obstacle](obstacle.value)
+
+
+def _raise_if_protected(backup: Backup) -> None:
+    if reason := why_protected(backup):
+        raise BackupConflict(reason)

@@ -8,6 +8,7 @@ from django.db import router
 
 from backups_remote.exceptions import DaemonError, StorageError
 from backups_remote.lifecycle.delete import erase, remove
+from backups_remote.lifecycle.references import why_protected
 from backups_remote.lifecycle.rules.deletion import can_be_erased
 from backups_remote.lifecycle.rules.rotation import choose_rotated
 from backups_remote.lifecycle.transactions import locked_server, refuse_open_transaction
@@ -26,7 +27,8 @@ def rotate_backups(server: Server) -> list[UUID]:
     Only whole backups are counted, so that none gives way to one that may still fail, and
     ``rules.choose_rotated`` says why none that is verified gives way to one that is not. Call it
     when ``backup_completed`` is sent. The backup that is being restored is left out, and so are
-    archives on a node's own disk where the panel does not call its daemon.
+    those that rows of the host project protect, and archives on a node's own disk where the panel
+    does not call its daemon.
 
     Returns:
         The uuids of the backups that were deleted, and of those that a daemon deletes in the
@@ -80,4 +82,6 @@ def _whole(server: Server) -> list[Backup]:
 
 
 def _may_go(backup: Backup) -> bool:
+    if why_protected(backup):  # safeguard: protected-backup-not-rotated
+        return False
     return can_be_erased(backup)  # safeguard: undeletable-makes-no-room

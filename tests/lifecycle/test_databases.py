@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import requests
@@ -14,10 +10,10 @@ import requests
 from backups_remote import lifecycle
 from backups_remote.models import Backup, Server
 from backups_remote.types import Report
+from tests.support.nested import assert_passes
 
 pytestmark = [pytest.mark.databases, pytest.mark.django_db(transaction=True)]
 
-ROOT = Path(__file__).resolve().parents[2]
 ARCHIVE = b"a tiny archive"
 NOW = dt.timedelta(0)
 
@@ -57,15 +53,5 @@ def test_rules_never_read_from_a_replica(backup, settings, client, node):
 
 @pytest.mark.once
 def test_app_works_on_a_separate_database():
-    """In a pytest of its own: its settings name two databases and a router."""
-    chosen = ["--ds=tests.support.two_databases", "tests/lifecycle/on_two_databases.py"]
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *chosen],
-        cwd=ROOT,
-        env={name: value for name, value in os.environ.items() if name != "DATABASE_URL"},
-        capture_output=True,
-        text=True,
-        timeout=90,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    """Under settings that name two databases and a router."""
+    assert_passes("tests/lifecycle/on_two_databases.py", "tests.support.two_databases")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from django.db import DatabaseError
 
+from backups_remote.exceptions import BackupConflict
 from backups_remote.lifecycle import lease
 from backups_remote.lifecycle.complete import (
     Answer,
@@ -23,6 +24,7 @@ from backups_remote.lifecycle.complete import (
 from backups_remote.lifecycle.delete import Erasure, erase, remove
 from backups_remote.lifecycle.event_history import prunable, prune
 from backups_remote.lifecycle.events import announce_end
+from backups_remote.lifecycle.references import why_protected
 from backups_remote.lifecycle.restores import end_overdue_restores
 from backups_remote.lifecycle.rules.age import may_still_appear
 from backups_remote.lifecycle.sweep.effects import aborted, failed, found_whole, pruned
@@ -201,10 +203,16 @@ class CarryOut:
     # Deletions and orphans
 
     def delete(self, batch: list[Backup]) -> Iterator[SweepOutcome]:
-        """Delete the archives, then the rows."""
+        """Delete the archives, then the rows; what is protected since waits."""
+        going: list[Backup] = []
+        for backup in batch:
+            if reason := why_protected(backup):  # safeguard: protected-deletion-waits
+                yield outcome(SweepAction.NOTICE, backup, reason)
+            else:
+                going.append(backup)
 
         def reading() -> Iterator[Backup]:
-            for backup in batch:
+            for backup in going:
                 _ = backup.node, backup.server  # in this thread, for a call to the node's daemon
                 yield backup
 
@@ -288,7 +296,12 @@ def _record_deletion(backup: Backup, result: Erasure | Fault) -> Iterator[SweepO
         return
     # safeguard: kept-object-named
     detail = "" if result.left is None else f"left {backup.object_key}: it is not this backup's"
-    if remove(backup, result.left):
+    try:
+        removed = remove(backup, result.left)
+    except BackupConflict as error:
+        yield outcome(SweepAction.NOTICE, backup, f"its archive is gone, its row stays. {error}")
+        return
+    if removed:
         yield outcome(SweepAction.DELETED, backup, detail)
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from backups_remote.conf import app_settings
 from backups_remote.lifecycle.event_history import prunable
+from backups_remote.lifecycle.references import why_protected
 from backups_remote.lifecycle.sweep.outcomes import outcome, unverified
 from backups_remote.models.events import in_words
 from backups_remote.types import SweepAction, SweepOutcome
@@ -94,8 +95,10 @@ class DryRun:
         yield from (aborted(backup) for backup in batch)
 
     def delete(self, batch: list[Backup]) -> Iterator[SweepOutcome]:
-        """They would be deleted."""
-        yield from (outcome(SweepAction.DELETED, backup) for backup in batch)
+        """They would be deleted, but for those that are protected."""
+        for backup in batch:
+            reason = why_protected(backup)
+            yield outcome(SweepAction.NOTICE if reason else SweepAction.DELETED, backup, reason)
 
     def abort_orphan(self, orphan: OpenUpload, backend: StorageBackend) -> None:
         """Nothing is done to it."""
