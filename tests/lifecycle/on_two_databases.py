@@ -75,7 +75,7 @@ def test_verbs_and_signals_use_transactions_of_the_app_database():
         # A transaction on another database is the caller's own affair.
         with transaction.atomic(using="default"):
             lifecycle.record_report(backup, report)
-        assert heard == [False]
+            assert heard == [False]
     finally:
         signals.backup_completed.disconnect(hear)
     assert Backup.objects.using("panel").get().state is Backup.State.COMPLETED
