@@ -21,6 +21,7 @@ from backups_remote.lifecycle.lookup import reload
 from backups_remote.lifecycle.references import why_protected
 from backups_remote.lifecycle.rules.deletion import (
     can_be_erased,
+    has_its_disk,
     is_configured,
     obstacle_to_deletion,
     obstacle_to_forgetting,
@@ -132,7 +133,7 @@ def expire(backups: Sequence[Backup]) -> ActionResult:
 
 def why_not_deleted(backup: Backup) -> str:
     """Why ``delete`` would refuse ``backup`` now; "" if it would not."""
-    if not is_configured(backup.disk):
+    if not has_its_disk(backup):
         return _("Its disk is not configured, so its archive cannot be deleted.")
     obstacle = obstacle_to_deletion(backup, backup.server)
     return why_protected(backup) if obstacle is None else translated(obstacle.value)
@@ -148,7 +149,7 @@ def why_not_forgotten(backup: Backup) -> str:
 
 def why_not_expired(backup: Backup) -> str:
     """Why ``expire`` would do nothing for ``backup``."""
-    if not is_configured(backup.disk):
+    if not has_its_disk(backup):
         return _("Its disk is not configured.")
     if backup.state is Backup.State.REPORTED:
         return _("The store is completing it; try again in a few minutes.")

@@ -9,7 +9,7 @@ from django.urls import reverse
 from django.utils.translation import gettext_lazy as _
 
 from backups_remote.daemon import is_callable
-from backups_remote.lifecycle.rules.deletion import is_configured
+from backups_remote.lifecycle.rules.deletion import has_its_disk, is_configured
 from backups_remote.models import Backup
 from backups_remote.storage import get_backend
 
@@ -64,11 +64,11 @@ def can_be_downloaded(backup: Backup) -> bool:
 def can_be_expired(backup: Backup) -> bool:
     """Whether ``backup`` is under way, or has left an upload behind."""
     left_behind = backup.state is _State.FAILED and bool(backup.upload_id)
-    return is_configured(backup.disk) and (backup.state in OPEN or left_behind)
+    return has_its_disk(backup) and (backup.state in OPEN or left_behind)
 
 
 def _can_be_deleted(backup: Backup) -> bool:
-    return is_configured(backup.disk) and backup.state not in OPEN
+    return has_its_disk(backup) and backup.state not in OPEN
 
 
 _VERBS: Final = (

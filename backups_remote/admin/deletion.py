@@ -16,7 +16,7 @@ from backups_remote import lifecycle
 from backups_remote.admin import actions, feedback
 from backups_remote.admin.base import SafeModelAdmin, calls_lifecycle
 from backups_remote.admin.selection import selected
-from backups_remote.lifecycle.rules.deletion import is_configured
+from backups_remote.lifecycle.rules.deletion import has_its_disk
 from backups_remote.models import Backup
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ class DeletionAdmin(SafeModelAdmin[Backup]):
             self.delete_confirmation_template,
             title=_("Delete backups"),
             rows=rows,
-            unconfigured=not all(is_configured(backup.disk) for backup in backups),
+            unconfigured=not all(map(has_its_disk, backups)),
             deletable=sum(not row["refusal"] for row in rows),
             staying=any(actions.stays_on_node(backup) for backup in backups),
             action="delete_selected" if by_action else "",

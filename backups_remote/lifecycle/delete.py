@@ -16,6 +16,7 @@ from backups_remote.lifecycle.references import in_words, why_protected
 from backups_remote.lifecycle.retry import OVERTAKEN, Overtaken, decide_until_settled
 from backups_remote.lifecycle.rules.deletion import (
     Obstacle,
+    has_nothing_stored,
     is_configured,
     obstacle_to_deletion,
     obstacle_to_forgetting,
@@ -71,12 +72,11 @@ def delete_backup(backup: Backup) -> StoredObject | None:
 
     """
     refuse_open_transaction("delete_backup")  # safeguard: delete-outside-transaction
-    backend = get_backend(backup.disk)  # safeguard: deletion-needs-disk
     try:
         decide_until_settled(backup, lambda: _begin(backup))
     except BackupNotFound:
         return None
-    erasure = erase(backup, backend)  # safeguard: archive-deleted-first
+    erasure = erase_wherever(backup)  # safeguard: archive-deleted-first
     if not erasure.is_under_way:  # safeguard: deletion-under-way-keeps-row
         remove(backup, erasure.left)
     return erasure.left
@@ -133,6 +133,13 @@ def remove(backup: Backup, left: StoredObject | None) -> bool:
     return removed
 
 
+def erase_wherever(backup: Backup) -> Erasure:
+    """Remove the archive from the backup's disk, which need not be there if nothing is on it."""
+    if has_nothing_stored(backup):
+        return Erasure()
+    return erase(backup, get_backend(backup.disk))
+
+
 def erase(backup: Backup, backend: StorageBackend) -> Erasure:
     """Remove the archive of a backup in DELETING; what is gone already counts as removed.
 
@@ -180,6 +187,8 @@ def _begin(backup: Backup) -> Overtaken | None:
         reload(backup)  # safeguard: deletion-reloads-row
         _raise_if(obstacle_to_deletion(backup, server))
         _raise_if_protected(backup)  # safeguard: protected-backup-not-deleted
+        if not has_nothing_stored(backup):
+            get_backend(backup.disk)  # safeguard: deletion-needs-disk
         if backup.state is Backup.State.DELETING or backup.begin_deletion():
             return None
     return OVERTAKEN

@@ -78,7 +78,9 @@ def _whole(server: Server) -> list[Backup]:
     # safeguard: rotation-from-primary
     backups = Backup.objects.using(router.db_for_write(Backup)).filter(server=server)
     whole = backups.completed().with_names().select_related("node")
-    return list(whole.order_by("completed_at", "pk"))  # safeguard: rotation-by-end
+    # In the order of their creation, as their keys tell it: clocks are set back, and those of two
+    # panels differ.
+    return list(whole.order_by("pk"))  # safeguard: rotation-by-creation
 
 
 def _may_go(backup: Backup) -> bool:

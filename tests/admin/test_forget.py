@@ -44,13 +44,23 @@ def test_deletion_on_unconfigured_disk_is_explained_and_changes_nothing(
 
 
 def test_delete_of_deleting_backup_on_unconfigured_disk_is_not_done(act, server):
-    going = backup_in(State.DELETING, server=server, disk="retired", name="Going")
+    going = backup_in(
+        State.DELETING, server=server, disk="retired", object_key="key.tar.gz", name="Going"
+    )
 
     (complaint,) = said(act("delete_selected", [going], post="yes"))
 
     assert complaint == (
         "Not done: Going. Its disk is not configured, so its archive cannot be deleted."
     )
+
+
+def test_delete_of_what_stored_nothing_needs_no_disk(act, admin_client, server):
+    failed = backup_in(State.FAILED, server=server, disk="retired", name="Failed")
+    page = text(admin_client.get(page_of(failed, "delete")))
+    assert "is not configured" not in page
+
+    assert said(act("delete_selected", [failed], post="yes")) == ["1 backup was deleted."]
 
 
 @pytest.mark.parametrize("written", [str, lambda u: f" {str(u).upper()} ", lambda u: u.hex])

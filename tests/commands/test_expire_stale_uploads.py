@@ -135,17 +135,19 @@ def test_disk_option_limits_the_run_to_one_disk(server, uploading):
 
 
 def test_error_is_printed_others_are_expired_and_exit_code_is_1(server, uploading):
-    lost = BackupFactory(
-        server=server,
-        disk="gone",
-        upload_id="u",
-        object_key="k",
-        upload_size=1,
-        part_size=1,
-        upload_started_at=timezone.now(),
+    lost, again = (
+        BackupFactory(
+            server=server,
+            disk="gone",
+            upload_id="u",
+            object_key="k",
+            upload_size=1,
+            part_size=1,
+            upload_started_at=timezone.now(),
+        )
+        for _ in range(2)
     )
     out = StringIO()
-    again = BackupFactory(server=server, disk="gone")
     with pytest.raises(CommandError, match="1 could not be expired: gone"):
         call_command("expire_stale_uploads", older_than="0s", stdout=out, stderr=out)
     assert "1 expired (1 failed), 1 error." in out.getvalue()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from django.utils import timezone
 
 from backups_remote import lifecycle
 from backups_remote.exceptions import (
@@ -73,15 +74,28 @@ def test_rotation_skips_backup_that_is_already_deleting():
     assert remaining_uuids(server) == {backups[2].uuid}
 
 
-def test_rotation_orders_by_completion_time():
+def test_rotation_keeps_what_was_created_last_whatever_the_clock_says():
+    """It was set back, or another panel's is behind: the last one seems to be the oldest."""
+    server = ServerFactory()
+    first, second, last = (completed_backup(server) for _ in range(3))
+    early = timezone.now() - timezone.timedelta(hours=1)
+    Backup.objects.filter(pk=last.pk).update(created_at=early, completed_at=early)
+    Server.objects.update(backup_limit=1)
+    server.refresh_from_db()
+    assert lifecycle.rotate_backups(server) == [first.uuid, second.uuid]
+    assert remaining_uuids(server) == {last.uuid}
+
+
+def test_rotation_orders_by_creation_and_not_by_the_end():
+    """The archive that was begun first shows the server as it was then, however long it took."""
     server = ServerFactory()
     begun_first = uploaded(server)
     first_whole, last = completed_backup(server), completed_backup(server)
     lifecycle.record_report(begun_first, success(begun_first))
-    server.backup_limit = 2
-    server.save()
-    assert lifecycle.rotate_backups(server) == [first_whole.uuid]
-    assert set(Backup.objects.values_list("pk", flat=True)) == {last.pk, begun_first.pk}
+    Server.objects.update(backup_limit=2)
+    server.refresh_from_db()
+    assert lifecycle.rotate_backups(server) == [begun_first.uuid]
+    assert remaining_uuids(server) == {first_whole.uuid, last.uuid}
 
 
 def test_rotation_keeps_the_backup_being_restored():

@@ -10,6 +10,7 @@ from django.utils import timezone
 
 from backups_remote import lifecycle
 from backups_remote.exceptions import (
+    BackupLimitReached,
     ReportRefused,
     StorageUnavailable,
     UploadRejected,
@@ -307,6 +308,31 @@ def test_unconfigured_disk_is_reported_once():
     assert "11 of its backups wait" in named.detail
     assert named.detail.endswith("or forget them in the admin.")
     assert ", …" in named.detail
+
+
+@pytest.mark.parametrize("disk", ["gone", ""])
+def test_pending_backup_on_a_disk_that_is_gone_fails(disk):
+    """It never began an upload: nothing has to be asked of any store."""
+    server = ServerFactory(backup_limit=1)
+    backup = lifecycle.start_backup(server)
+    Backup.objects.update(disk=disk)
+    with pytest.raises(BackupLimitReached):
+        lifecycle.start_backup(server)
+    done = list(lifecycle.sweep(older_than=NOW))
+    assert [(o.action, o.detail) for o in done] == [
+        ("failed", "silent for 0 s: its node never called")
+    ]
+    lifecycle.delete_backup(backup)
+    lifecycle.start_backup(server)
+    assert list(Backup.objects.filter(pk=backup.pk)) == []
+
+
+def test_deletion_of_what_stored_nothing_needs_no_disk():
+    backup = lifecycle.start_backup(ServerFactory())
+    assert backup.fail("why")
+    assert backup.begin_deletion()
+    Backup.objects.update(disk="gone")
+    assert sweep_actions(NOW) == ["deleted"]
 
 
 def test_database_error_does_not_stop_the_sweep(monkeypatch):

@@ -67,6 +67,20 @@ def is_configured(disk: str) -> bool:
     return True
 
 
+def has_nothing_stored(backup: Backup) -> bool:
+    """Whether there can be no upload and no archive of ``backup`` anywhere.
+
+    It never began an upload, and no report told of an archive on a node's own disk. Its end needs
+    no store, and so no disk: its alias may be gone, misspelt or empty.
+    """
+    return not (backup.upload_id or backup.object_key or backup.size or backup.checksum)
+
+
+def has_its_disk(backup: Backup) -> bool:
+    """Whether the settings have the disk that the end of ``backup`` needs, if it needs one."""
+    return has_nothing_stored(backup) or is_configured(backup.disk)
+
+
 def can_be_erased(backup: Backup) -> bool:
     """Whether the panel can delete this archive: in the store, or through its node's daemon."""
     if not is_configured(backup.disk):

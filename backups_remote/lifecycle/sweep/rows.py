@@ -17,8 +17,14 @@ from django.utils import timezone
 from backups_remote.lifecycle import lease
 from backups_remote.lifecycle.complete import find_verified_object
 from backups_remote.lifecycle.rules.age import may_still_appear
-from backups_remote.lifecycle.rules.deletion import is_configured
-from backups_remote.lifecycle.sweep.decide import Decision, decide, examine, why_given_up
+from backups_remote.lifecycle.rules.deletion import has_nothing_stored, is_configured
+from backups_remote.lifecycle.sweep.decide import (
+    Decision,
+    Finding,
+    decide,
+    examine,
+    why_given_up,
+)
 from backups_remote.lifecycle.sweep.outcomes import fault
 from backups_remote.lifecycle.sweep.pool import Fault, at_store
 from backups_remote.models import RESTORING
@@ -107,9 +113,11 @@ class RowSweep:
             batch = backups.filter(pk__in=keys[start : start + _BATCH]).with_names().order_by("pk")
             batch = batch.annotate(known_restart=F("node__restarted_at"))
             # A report's ETags, up to 10,000 a row, are read for a few rows at a time.
-            yield from work([b for b in batch.defer("reported_etags") if self._knows_disk(b)])
+            yield from work([b for b in batch.defer("reported_etags") if self._can_work_on(b)])
 
-    def _knows_disk(self, backup: Backup) -> bool:
+    def _can_work_on(self, backup: Backup) -> bool:
+        if has_nothing_stored(backup):  # safeguard: nothing-stored-needs-no-disk
+            return True
         # safeguard: unconfigured-disk-named
         if backup.disk not in self._on_unknown_disks and is_configured(backup.disk):
             return True
@@ -128,10 +136,13 @@ class RowSweep:
 
     def _end_silent(self, batch: list[Backup]) -> Iterator[SweepOutcome]:
         """Examine and decide; do what was decided for a few backups at a time."""
-        stale = [backup for backup in batch if self.staleness.is_silent(backup)]
+        silent = [backup for backup in batch if self.staleness.is_silent(backup)]
+        stale = [backup for backup in silent if not has_nothing_stored(backup)]
         look = partial(examine, staleness=self.staleness)
         to_recover: list[tuple[Backup, tuple[str, ...]]] = []
-        to_fail: list[tuple[Backup, str]] = []
+        to_fail = [
+            (b, why_given_up(b, Finding(), self.staleness.now)) for b in silent if b not in stale
+        ]
         for backup, finding in at_store(stale, look, self.workers):
             if isinstance(finding, Fault):
                 yield fault(backup, finding.reason)
