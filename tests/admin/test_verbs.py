@@ -67,7 +67,8 @@ def last_event(backup):
         ),
         (State.DELETING, {}, ["delete"]),
         (State.COMPLETED, {"disk": "retired"}, ["lock", "forget"]),
-        (State.DELETING, {"disk": "retired"}, ["forget"]),
+        (State.DELETING, {"disk": "retired", "object_key": "k"}, ["forget"]),
+        (State.DELETING, {"disk": "retired"}, ["delete", "forget"]),
     ],
 )
 def test_buttons_are_the_verbs_that_are_possible(
