@@ -16,6 +16,7 @@ from backups_remote.lifecycle.references import in_words, why_protected
 from backups_remote.lifecycle.retry import OVERTAKEN, Overtaken, decide_until_settled
 from backups_remote.lifecycle.rules.deletion import (
     Obstacle,
+    ends_without_disk,
     has_nothing_stored,
     is_configured,
     obstacle_to_deletion,
@@ -134,8 +135,8 @@ def remove(backup: Backup, left: StoredObject | None) -> bool:
 
 
 def erase_wherever(backup: Backup) -> Erasure:
-    """Remove the archive from the backup's disk, which need not be there if nothing is on it."""
-    if has_nothing_stored(backup):
+    """Remove the archive from the backup's disk; a disk that is gone may have held none."""
+    if ends_without_disk(backup):  # safeguard: failed-own-disk-deletion-told
         return Erasure()
     return erase(backup, get_backend(backup.disk))
 

@@ -21,7 +21,7 @@ from backups_remote.exceptions import (
     RestoreRefused,
 )
 from backups_remote.models import RESTORING, Backup, Server
-from tests.support.factories import NodeFactory
+from tests.support.factories import BackupFactory, NodeFactory
 from tests.support.http import CLOSED
 from tests.support.memory import (
     SIZE,
@@ -221,6 +221,21 @@ def test_archive_on_the_node_is_deleted_with_its_row(server, daemon, status):
     backup = completed_backup(server, disk="wings")
     daemon.answer = Answer(status)
     lifecycle.delete_backup(backup)
+    assert [call.method for call in daemon.calls] == ["DELETE"]
+    assert not Backup.objects.exists()
+
+
+@pytest.mark.parametrize("finish", ["the call", "the sweep"])
+def test_failed_backup_on_the_nodes_disk_is_deleted_there_too(server, daemon, finish):
+    """Its row knows of no archive, and the node may have one: only its report was lost."""
+    backup = BackupFactory(server=server, disk="wings")
+    assert backup.fail("why")
+    daemon.answer = Answer(204)
+    if finish == "the call":
+        lifecycle.delete_backup(backup)
+    else:
+        assert backup.begin_deletion()
+        assert [o.action for o in lifecycle.sweep()] == ["deleted"]
     assert [call.method for call in daemon.calls] == ["DELETE"]
     assert not Backup.objects.exists()
 

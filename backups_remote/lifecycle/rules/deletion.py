@@ -68,12 +68,16 @@ def is_configured(disk: str) -> bool:
 
 
 def has_nothing_stored(backup: Backup) -> bool:
-    """Whether there can be no upload and no archive of ``backup`` anywhere.
+    """Whether the row knows of no upload and no archive: it is in no store.
 
-    It never began an upload, and no report told of an archive on a node's own disk. Its end needs
-    no store, and so no disk: its alias may be gone, misspelt or empty.
+    A node's own disk may still have an archive, whose report was lost.
     """
     return not (backup.upload_id or backup.object_key or backup.size or backup.checksum)
+
+
+def ends_without_disk(backup: Backup) -> bool:
+    """Whether ``backup`` ends without its disk, whose alias is gone, misspelt or empty."""
+    return has_nothing_stored(backup) and not is_configured(backup.disk)
 
 
 def has_its_disk(backup: Backup) -> bool:

@@ -27,7 +27,7 @@ from backups_remote.lifecycle.events import announce_end
 from backups_remote.lifecycle.references import why_protected
 from backups_remote.lifecycle.restores import end_overdue_restores
 from backups_remote.lifecycle.rules.age import may_still_appear
-from backups_remote.lifecycle.rules.deletion import has_nothing_stored
+from backups_remote.lifecycle.rules.deletion import ends_without_disk
 from backups_remote.lifecycle.sweep.effects import aborted, failed, found_whole, pruned
 from backups_remote.lifecycle.sweep.outcomes import fault, outcome, unverified
 from backups_remote.lifecycle.sweep.pool import Fault, at_store, explain, in_chunks
@@ -209,7 +209,7 @@ class CarryOut:
         for backup in batch:
             if reason := why_protected(backup):  # safeguard: protected-deletion-waits
                 yield outcome(SweepAction.NOTICE, backup, reason)
-            elif has_nothing_stored(backup):
+            elif ends_without_disk(backup):  # safeguard: failed-own-disk-sweep-told
                 yield from _each_row(backup, _record_deletion(backup, Erasure()))
             else:
                 going.append(backup)
