@@ -15,6 +15,10 @@ from backups_remote.models.disks import validate_disk
 from backups_remote.models.saving import GuardedModel, GuardedQuerySet
 
 
+class NodeQuerySet(GuardedQuerySet["Node"]):
+    """Nodes."""
+
+
 class Node(GuardedModel):
     """A machine that runs the daemon. Creating one makes its token."""
 
@@ -71,7 +75,7 @@ class Node(GuardedModel):
     created_at = models.DateTimeField(_("created"), default=timezone.now, editable=False)
     updated_at = models.DateTimeField(_("updated"), auto_now=True)
 
-    objects = GuardedQuerySet["Node"].as_manager()
+    objects = NodeQuerySet.as_manager()
 
     class Meta:
         ordering = ["name"]

@@ -119,9 +119,9 @@ class Server(GuardedModel):
         """
         if self._state.adding:
             super().save(using=using, **kwargs)
+            self._loaded_status = self.status
         else:
             self._update(using or router.db_for_write(type(self), instance=self), **kwargs)
-        self._loaded_status = self.status
 
     def _update(
         self, alias: str, update_fields: Iterable[str] | None = None, **kwargs: Any
@@ -134,6 +134,8 @@ class Server(GuardedModel):
             if sets_status:
                 self._set_status(alias)
             super().save(using=alias, update_fields=others, **kwargs)
+        if sets_status:
+            self._loaded_status = self.status
 
     def _set_status(self, alias: str) -> None:
         changed = (

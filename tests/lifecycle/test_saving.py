@@ -112,6 +112,15 @@ def test_status_that_is_set_replaces_the_one_that_was_read():
     assert Server.objects.get().status is None
 
 
+def test_status_that_was_left_out_once_is_saved_later():
+    server = ServerFactory()
+    server.status = "suspended"
+    server.save(update_fields=["name"])
+    assert Server.objects.get().status is None
+    server.save()
+    assert Server.objects.get().status == "suspended"
+
+
 @pytest.mark.parametrize("fields", [None, ["status"], ["name", "status"]])
 def test_status_that_is_set_ends_no_restore_that_began_since(fields):
     backup = completed_backup()

@@ -141,7 +141,9 @@ class RowSweep:
         look = partial(examine, staleness=self.staleness)
         to_recover: list[tuple[Backup, tuple[str, ...]]] = []
         to_fail = [
-            (b, why_given_up(b, Finding(), self.staleness.now)) for b in silent if b not in stale
+            (backup, why_given_up(backup, Finding(), self.staleness.now))
+            for backup in silent
+            if has_nothing_stored(backup)
         ]
         for backup, finding in at_store(stale, look, self.workers):
             if isinstance(finding, Fault):
