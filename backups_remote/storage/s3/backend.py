@@ -3,6 +3,8 @@
 Bucket, endpoint, credentials, ``location`` and object parameters are the ones of the STORAGES
 alias. What is safe on every store is fixed here: SigV4, no checksum parameters, our own retries.
 
+A disk is in one place: a storage class that computes its bucket or its location anew is refused.
+
 The boto clients are built once a process and shared: boto3's guide "Clients" documents them as
 thread-safe, unlike resources and sessions.
 """
@@ -36,6 +38,7 @@ from backups_remote.storage.s3.differences import Call, Means
 from backups_remote.storage.s3.errors import means, translated_errors
 from backups_remote.storage.s3.listing import list_parts, lists_version, pages_of_uploads
 from backups_remote.storage.s3.parameters import CONTENT_TYPE, MARK, object_parameters
+from backups_remote.storage.s3.place import place_of, refuse_another_place
 from backups_remote.storage.s3.presign import presign_part_urls
 from backups_remote.types import ArchiveKey, OpenUpload, StoredObject
 
@@ -66,7 +69,8 @@ class S3Backend(StorageBackend):
         except Exception as error:
             # A storage class may do anything in its constructor, even use the network.
             raise DiskNotConfigured(f"The disk {alias!r} cannot be set up.") from error
-        location = self._storage.location.strip("/")
+        self._place = place_of(self._storage)
+        location = self._place.location.strip("/")
         self._prefix = f"{location}/" if location else ""
         self._key_pattern = re.compile(
             f"{re.escape(self._prefix)}({_UUID})/({_UUID})\\.tar\\.gz", re.ASCII
@@ -310,7 +314,7 @@ class S3Backend(StorageBackend):
 
     @property
     def _bucket(self) -> str:
-        return str(self._storage.bucket_name)
+        return str(self._place.bucket_name)
 
     @property
     def _client(self) -> S3Client:
@@ -318,6 +322,8 @@ class S3Backend(StorageBackend):
 
     @property
     def _built(self) -> Clients:
+        # safeguard: calls-of-one-place
+        refuse_another_place(self.alias, self._storage, self._place)
         if self._clients is None:
             with self._building:  # safeguard: clients-built-once
                 if self._clients is None:

@@ -5,6 +5,7 @@
 | ``backups_remote.E101`` | the disk names no bucket |
 | ``backups_remote.E102`` | the disk uses SSE-C, whose headers nodes do not send |
 | ``backups_remote.E103`` | the store does not answer |
+| ``backups_remote.E104`` | the storage class computes where the disk is |
 | ``backups_remote.W101`` | the disk names neither a region nor an endpoint |
 | ``backups_remote.W102`` | the credentials are temporary, and upload URLs expire with them |
 | ``backups_remote.W103`` | the store drops unfinished uploads before this app expires them |
@@ -25,6 +26,7 @@ from backups_remote.conf import app_settings
 from backups_remote.exceptions import StorageUnavailable
 from backups_remote.storage.s3.differences import Call, Means, uploads_dropped_after
 from backups_remote.storage.s3.errors import code_of, means, translated_errors
+from backups_remote.storage.s3.place import computed_attributes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -53,6 +55,16 @@ def check_configuration(alias: str, storage: Any) -> list[CheckMessage]:
                 f"The disk {alias!r} encrypts with a customer-provided key (SSE-C).",
                 hint="Nodes upload without that key's headers: use SSE-S3 or SSE-KMS.",
                 id="backups_remote.E102",
+            )
+        )
+    if computed := computed_attributes(storage):
+        messages.append(
+            checks.Error(
+                f"The storage class of the disk {alias!r} computes at each access: "
+                f"{', '.join(computed)}.",
+                hint="A disk is in one place: a sweep has no tenant and no request. Make a "
+                "STORAGES alias for each place, and choose it with Server.disk or Node.disk.",
+                id="backups_remote.E104",
             )
         )
     if not _names_its_region(storage):
