@@ -47,6 +47,7 @@ PARTS = [
     Part("sqlite", ("make", "test")),
     Part("postgresql", WHOLE, "POSTGRES_URL"),
     Part("mariadb", WHOLE, "MARIADB_URL"),
+    Part("replica", (*WHOLE, "--ds=tests.support.behind_a_replica")),
     Part("torture-sqlite", (*TORTURE, "torture")),
     Part("torture-postgresql", (*TORTURE, "torture and not once"), "POSTGRES_URL"),
     Part("themes", ("make", "themes")),

@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING
 
 from django.db import router
 
-from backups_remote.exceptions import BackupLimitReached
 from backups_remote.lifecycle.events import announce_creation
-from backups_remote.lifecycle.rotate import count_giving_way
+from backups_remote.lifecycle.limit import refuse_above_limit
 from backups_remote.lifecycle.transactions import locked_server, refuse_open_transaction
 from backups_remote.models import Backup, Node
 from backups_remote.storage import get_backend
@@ -34,7 +33,7 @@ def start_backup(
     ``ignored_files`` are patterns, such as ``["logs/*"]``. ``disk`` defaults to that of the server,
     of its node, or the setting ``DEFAULT_DISK``. With ``rotating``, a server at its limit may begin
     one more if rotation would make room for it: not now, but once the new one is verified, when
-    ``rotate_backups`` is called.
+    ``rotate_backups`` is called. If that does not happen, the sweep does it.
 
     Raises:
         BackupLimitReached: the server's whole backups and those under way reach its limit.
@@ -53,12 +52,7 @@ def start_backup(
         server.node = Node.objects.using(database).get(pk=server.node_id)
         disk = disk or server.disk_for_backups
         get_backend(disk)
-        if server.backup_limit is not None:
-            # safeguard: limit-from-primary
-            backups = Backup.objects.using(database).filter(server=server)
-            spare = count_giving_way(server, server.backup_limit) if rotating else 0
-            if backups.counted().count() + 1 - spare > server.backup_limit:
-                raise BackupLimitReached
+        refuse_above_limit(server, rotating=rotating)
         backup = Backup.objects.using(database).create(
             server=server,
             node_id=server.node_id,
@@ -66,6 +60,7 @@ def start_backup(
             ignored_files=patterns,
             disk=disk,
             is_locked=is_locked,
+            rotation_due=rotating,
         )
         announce_creation(backup)
     return backup

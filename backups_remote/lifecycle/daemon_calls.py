@@ -53,7 +53,7 @@ def back_up(
         BackupLimitReached, DiskNotConfigured, RuntimeError, TypeError: as ``start_backup``.
 
     """
-    get_daemon(server.node)  # before a row is written
+    get_daemon(_node_of(server.pk))  # before a row is written
     backup = start_backup(
         server,
         name=name,
@@ -137,6 +137,10 @@ def _resume_after_restart(backup: Backup, began: dt.datetime) -> None:
 
 
 def _node_of_server(backup: Backup) -> Node:
-    """The node that the backup's server is on now."""
+    return _node_of(backup.server_id)
+
+
+def _node_of(server_id: int) -> Node:
+    """The node that the server is on now."""
     # safeguard: restore-calls-current-node
-    return Node.objects.using(router.db_for_write(Node)).get(servers=backup.server_id)
+    return Node.objects.using(router.db_for_write(Node)).get(servers=server_id)

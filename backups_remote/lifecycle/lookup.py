@@ -39,6 +39,7 @@ _NEEDED = (
     "quiet_until",
     "completion_sent_at",
     "refused_at",
+    "failed_in_silence",
     "is_successful",
     "is_recovered",
     "is_locked",
@@ -47,6 +48,8 @@ _NEEDED = (
     "completed_at",
     "deletion_started_at",
 )
+#: Marks an instance that a look-up has just read.
+_LOOKED_UP = "_looked_up"
 _made_by = Lookup(  # safeguard: report-node-owner
     Backup,
     lambda node, uuid: (
@@ -114,10 +117,24 @@ def reload(backup: Backup) -> None:
         raise BackupNotFound from None
 
 
+def make_current(backup: Backup) -> None:
+    """Reload an instance that a caller passes to a verb: it may be old, or a replica's.
+
+    One that was looked up here for this very call is left as it is, once.
+
+    Raises:
+        BackupNotFound: it was deleted meanwhile.
+
+    """
+    if not backup.__dict__.pop(_LOOKED_UP, False):
+        reload(backup)  # safeguard: passed-instance-reloaded
+
+
 def _find(lookup: Lookup[Backup], node: Node, backup_id: str) -> Backup:
     if not CANONICAL_UUID.fullmatch(backup_id):
         raise BackupNotFound
     backup = lookup.first(node.pk, UUID(backup_id))
     if backup is None:
         raise BackupNotFound
+    backup.__dict__[_LOOKED_UP] = True
     return backup

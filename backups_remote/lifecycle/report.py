@@ -33,7 +33,7 @@ from backups_remote.lifecycle.lease import (
     is_pooled,
     lease_end,
 )
-from backups_remote.lifecycle.lookup import reload
+from backups_remote.lifecycle.lookup import make_current, reload
 from backups_remote.lifecycle.retry import OVERTAKEN, Overtaken, decide_until_settled
 from backups_remote.lifecycle.rules.age import is_older_than, may_still_appear
 from backups_remote.lifecycle.transactions import refuse_open_transaction
@@ -84,6 +84,7 @@ def record_report(backup: Backup, report: Report) -> None:
 
     """
     refuse_open_transaction("record_report")  # safeguard: report-outside-transaction
+    make_current(backup)
     # safeguard: completed-report-refused
     if backup.state is Backup.State.COMPLETED and not _is_replay(backup, report):
         raise AlreadyCompleted

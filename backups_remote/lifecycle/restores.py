@@ -12,7 +12,7 @@ from django.utils import timezone
 from backups_remote.conf import app_settings
 from backups_remote.exceptions import BackupNotFound, RestoreRefused, UploadNotFound
 from backups_remote.lifecycle.events import announce_restore, announce_restore_begun
-from backups_remote.lifecycle.lookup import reload
+from backups_remote.lifecycle.lookup import make_current, reload
 from backups_remote.lifecycle.rules.ownership import why_foreign
 from backups_remote.lifecycle.transactions import locked_server, refuse_open_transaction
 from backups_remote.models import RESTORING, Backup, EventKind, Server
@@ -48,6 +48,7 @@ def start_restore(backup: Backup, *, lifespan: dt.timedelta = LINK_LIFESPAN) -> 
 
     """
     refuse_open_transaction("start_restore")  # safeguard: restore-outside-transaction
+    make_current(backup)
     link = _link(backup, lifespan)
     with locked_server(backup.server_id) as server:  # safeguard: restore-under-server-lock
         # Under the lock that a deletion takes too: it has begun, and shows here, or it will see
@@ -137,11 +138,13 @@ def download_link(backup: Backup, *, lifespan: dt.timedelta = LINK_LIFESPAN) -> 
 
     Raises:
         RestoreRefused: the backup is not completed, or its archive is not what it was.
+        BackupNotFound: it was deleted meanwhile.
         StorageUnavailable: the store could not be asked.
         RuntimeError: a transaction is open.
 
     """
     refuse_open_transaction("download_link")
+    make_current(backup)
     link = _link(backup, lifespan)
     if link is not None:
         backup.note_download(lifespan)

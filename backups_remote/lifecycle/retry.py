@@ -37,6 +37,8 @@ def decide_until_settled(
 ) -> T:
     """Run ``step`` until it is not overtaken; ``backup`` is reloaded before each further try.
 
+    ``backup`` is current at the first one: ``lookup.make_current`` sees to that.
+
     Raises:
         BackupNotFound: the backup was deleted meanwhile.
         TryAgain: concurrent writers won every time; ``exhausted`` names another kind.

@@ -18,17 +18,19 @@ from backups_remote.storage import get_backend
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from backups_remote.models import Server
+    from backups_remote.models import BackupQuerySet, Server
 
 
 def rotate_backups(server: Server) -> list[UUID]:
     """Delete a server's oldest whole, unlocked backups down to its limit.
 
     Only whole backups are counted, so that none gives way to one that may still fail, and
-    ``rules.choose_rotated`` says why none that is verified gives way to one that is not. Call it
-    when ``backup_completed`` is sent. The backup that is being restored is left out, and so are
-    those that rows of the host project protect, and archives on a node's own disk where the panel
-    does not call its daemon.
+    ``rules.choose_rotated`` says why none that is verified gives way to one that is not. The backup
+    that is being restored is left out, and so are those that rows of the host project protect, and
+    archives on a node's own disk where the panel does not call its daemon.
+
+    Call it when ``backup_completed`` is sent. If the backup was started with ``rotating``, the
+    sweep makes up for a call that did not happen, and for one that left the server above its limit.
 
     Returns:
         The uuids of the backups that were deleted, and of those that a daemon deletes in the
@@ -44,7 +46,7 @@ def rotate_backups(server: Server) -> list[UUID]:
     refuse_open_transaction("rotate_backups")  # safeguard: rotate-outside-transaction
     deleted: list[UUID] = []
     problem: StorageError | DaemonError | None = None
-    for backup in _begin(server):
+    for backup in begin_rotation(server):
         try:
             erasure = erase(backup, get_backend(backup.disk))
         except (StorageError, DaemonError) as error:
@@ -63,21 +65,37 @@ def count_giving_way(server: Server, limit: int) -> int:
     return len(choose_rotated(_whole(server), limit, _may_go, expected=1))
 
 
-def _begin(server: Server) -> list[Backup]:
+def begin_rotation(server: Server) -> list[Backup]:
     """Choose the backups and move their rows to DELETING under one lock: rotations agree."""
     with locked_server(server.pk) as row:  # safeguard: rotation-under-server-lock
-        if row.backup_limit is None:
-            return []
-        going = choose_rotated(_whole(row), row.backup_limit, _may_go)
         reason = f"rotated out at a limit of {row.backup_limit}"
         # safeguard: restoring-backup-not-rotated
-        return [b for b in going if not row.is_restoring_from(b) and b.begin_deletion(reason)]
+        begun = [backup for backup in plan_rotation(row) if backup.begin_deletion(reason)]
+        if not _is_above_limit(row):  # safeguard: incomplete-rotation-stays-due
+            _all_of(row).completed().filter(rotation_due=True).update(rotation_due=False)
+    return begun
+
+
+def plan_rotation(server: Server) -> list[Backup]:
+    """Which backups rotation would delete now."""
+    if server.backup_limit is None:
+        return []
+    going = choose_rotated(_whole(server), server.backup_limit, _may_go)
+    return [backup for backup in going if not server.is_restoring_from(backup)]
+
+
+def _is_above_limit(server: Server) -> bool:
+    limit = server.backup_limit
+    return limit is not None and _all_of(server).completed().count() > limit
+
+
+def _all_of(server: Server) -> BackupQuerySet:
+    # safeguard: rotation-from-primary
+    return Backup.objects.using(router.db_for_write(Backup)).filter(server=server)
 
 
 def _whole(server: Server) -> list[Backup]:
-    # safeguard: rotation-from-primary
-    backups = Backup.objects.using(router.db_for_write(Backup)).filter(server=server)
-    whole = backups.completed().with_names().select_related("node")
+    whole = _all_of(server).completed().with_names().select_related("node")
     # In the order of their creation, as their keys tell it: clocks are set back, and those of two
     # panels differ.
     return list(whole.order_by("pk"))  # safeguard: rotation-by-creation

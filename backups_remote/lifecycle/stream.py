@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from backups_remote.conf import app_settings
 from backups_remote.exceptions import BackupConflict
+from backups_remote.lifecycle.lookup import make_current
 from backups_remote.lifecycle.retry import Overtaken, decide_until_settled
 from backups_remote.lifecycle.transactions import refuse_open_transaction
 from backups_remote.lifecycle.upload import backend_taking_parts, begin_upload, renew_upload
@@ -30,7 +31,8 @@ def request_parts(backup: Backup, from_part: int) -> UploadTicket:
     and this call may be an earlier one that comes late.
 
     Raises:
-        AlreadyCompleted: the backup is completed or has failed.
+        AlreadyCompleted: the backup is completed or has failed, not for silence alone.
+        BackupLimitReached: it had failed for silence, and its place is taken.
         BackupConflict: its success is reported already, or it has an upload of an announced size,
             or the upload that holds the parts before ``from_part`` is gone.
         UploadsNotSupported: the backup's disk takes no presigned uploads.
@@ -41,6 +43,7 @@ def request_parts(backup: Backup, from_part: int) -> UploadTicket:
 
     """
     refuse_open_transaction("request_parts")  # safeguard: parts-outside-transaction
+    make_current(backup)
     seen = backup.upload_id
     return decide_until_settled(backup, lambda: _ask(backup, from_part, seen))
 

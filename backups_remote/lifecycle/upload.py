@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import logging
 import secrets
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from backups_remote.conf import app_settings, issued_size
 from backups_remote.exceptions import (
     AlreadyCompleted,
     BackupConflict,
+    BackupLimitReached,
     StorageError,
     UploadsNotSupported,
 )
+from backups_remote.lifecycle.limit import refuse_above_limit
+from backups_remote.lifecycle.lookup import make_current
 from backups_remote.lifecycle.retry import OVERTAKEN, Overtaken, decide_until_settled
-from backups_remote.lifecycle.transactions import refuse_open_transaction
+from backups_remote.lifecycle.transactions import locked_server, refuse_open_transaction
 from backups_remote.models import Backup
 from backups_remote.storage import ceil_div, get_backend, plan_parts
 from backups_remote.types import PartPlan, UploadTicket
@@ -37,7 +40,8 @@ def request_upload(backup: Backup, size: int) -> UploadTicket:
     ended during the signing.
 
     Raises:
-        AlreadyCompleted: the backup is completed or has failed.
+        AlreadyCompleted: the backup is completed or has failed, not for silence alone.
+        BackupLimitReached: it had failed for silence, and its place is taken.
         BackupConflict: its success is reported already.
         UploadsNotSupported: the backup's disk takes no presigned uploads.
         StorageUnavailable: the store could not be asked; nothing is changed.
@@ -47,6 +51,7 @@ def request_upload(backup: Backup, size: int) -> UploadTicket:
 
     """
     refuse_open_transaction("request_upload")  # safeguard: request-outside-transaction
+    make_current(backup)
     return decide_until_settled(backup, lambda: _ask(backup, size))
 
 
@@ -60,6 +65,9 @@ def _ask(backup: Backup, size: int) -> UploadTicket | Overtaken:
 def backend_taking_parts(backup: Backup) -> StorageBackend:
     """The backend of a backup for which URLs may be issued.
 
+    A node that archives for hours gives no sign of life before it asks for them. A backup that was
+    failed for that alone is opened again.
+
     Raises:
         AlreadyCompleted: the backup is completed or has failed.
         BackupConflict: its success is reported already.
@@ -70,7 +78,8 @@ def backend_taking_parts(backup: Backup) -> StorageBackend:
     state = backup.state
     if state is Backup.State.REPORTED:
         raise BackupConflict("The backup is reported and being completed.")
-    if state is Backup.State.FAILED:
+    # safeguard: silent-failure-opened-again
+    if state is Backup.State.FAILED and not _failed_in_silence(backup):
         raise AlreadyCompleted("The backup has failed already.")
     if state in {Backup.State.COMPLETED, Backup.State.DELETING}:
         raise AlreadyCompleted
@@ -78,6 +87,10 @@ def backend_taking_parts(backup: Backup) -> StorageBackend:
     if not backend.presigned_uploads:
         raise UploadsNotSupported
     return backend
+
+
+def _failed_in_silence(backup: Backup) -> bool:
+    return backup.failed_in_silence and not backup.upload_id
 
 
 def _renew(backup: Backup, backend: StorageBackend, size: int) -> UploadTicket | Overtaken | None:
@@ -119,15 +132,33 @@ def begin_upload(
     mark = secrets.token_urlsafe(24)
     upload_id = backend.create_upload(key, mark)
     ticket = _ticket(backend, key, upload_id, plan)  # safeguard: urls-signed-before-write
-    is_started = backup.start_upload(
-        upload_id=upload_id, mark=mark, key=key, size=plan.size, part_size=plan.part_size
-    )
+    try:
+        is_started = _start(
+            backup,
+            upload_id=upload_id,
+            mark=mark,
+            key=key,
+            size=plan.size,
+            part_size=plan.part_size,
+        )
+    except BackupLimitReached:
+        _abort(backend, key, upload_id)
+        raise
     if not is_started:
         _abort(backend, key, upload_id)  # safeguard: losing-upload-aborted
         return OVERTAKEN
     if replaced_id:
         _abort(backend, replaced_key, replaced_id)  # safeguard: replaced-upload-aborted
     return ticket
+
+
+def _start(backup: Backup, **upload: Any) -> bool:
+    if backup.state is not Backup.State.FAILED:
+        return backup.start_upload(**upload)
+    with locked_server(backup.server_id) as server:
+        # It counts towards the limit again.
+        refuse_above_limit(server, rotating=backup.rotation_due)  # safeguard: opened-backup-counted
+        return backup.start_upload(**upload)
 
 
 def _abort(backend: StorageBackend, key: str, upload_id: str) -> None:

@@ -22,6 +22,7 @@ class Backup(BackupTransitions):
     objects = BackupQuerySet.as_manager()
 
     class Meta:
+        base_manager_name = "written"
         ordering = ["-created_at", "-id"]
         verbose_name = _("backup")
         verbose_name_plural = _("backups")
@@ -51,6 +52,11 @@ class Backup(BackupTransitions):
                 fields=["deletion_started_at"],
                 condition=Q(deletion_started_at__isnull=False),
                 name="backups_remote_deleting",
+            ),
+            models.Index(
+                fields=["rotation_due", "completed_at"],
+                condition=Q(rotation_due=True),
+                name="backups_remote_rotation",
             ),
             # For the admin's lists of what there is little of among a million rows.
             models.Index(fields=["disk", "-created_at", "-id"], name="backups_remote_disk"),

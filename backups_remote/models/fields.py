@@ -55,13 +55,14 @@ class BackupFields(GuardedModel):
             [
                 *("checksum", "size", "reported_at", "reported_etags", "claimed_until"),
                 *("claimed_by", "quiet_until", "completion_sent_at", "refused_at", "refusal"),
-                *("failure", "is_successful", "is_recovered", "completed_at"),
+                *("failure", "failed_in_silence", "is_successful", "is_recovered", "completed_at"),
             ],
             _REPORT,
         ),
         **dict.fromkeys(["object_etag", "version_id"], "lifecycle.accept_copies()"),
         **dict.fromkeys(["is_locked", "was_locked"], _LOCK),
         "deletion_started_at": "lifecycle.delete_backup()",
+        "rotation_due": "lifecycle.rotate_backups()",
     }
 
     # What a look-up for a node knows beforehand.
@@ -168,6 +169,16 @@ class BackupFields(GuardedModel):
         editable=False,
         help_text=_("Why the backup failed. Empty if that was before reasons were kept."),
     )
+    failed_in_silence = models.BooleanField(
+        _("failed in silence"),
+        default=False,
+        db_default=False,
+        editable=False,
+        help_text=_(
+            "Failed only because its node never called. It is opened again if the node asks for "
+            "URLs after all."
+        ),
+    )
     is_successful = models.BooleanField(_("successful"), default=False)
     is_recovered = models.BooleanField(
         _("recovered"),
@@ -181,6 +192,13 @@ class BackupFields(GuardedModel):
         db_default=False,
         editable=False,
         help_text=_("The lock returns if the backup is completed after all."),
+    )
+    rotation_due = models.BooleanField(
+        _("rotation due"),
+        default=False,
+        db_default=False,
+        editable=False,
+        help_text=_("Once it is whole, older backups of its server give way down to the limit."),
     )
     created_at = models.DateTimeField(_("created"), default=timezone.now, editable=False)
     updated_at = models.DateTimeField(_("updated"), auto_now=True)

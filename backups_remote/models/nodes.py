@@ -78,6 +78,7 @@ class Node(GuardedModel):
     objects = NodeQuerySet.as_manager()
 
     class Meta:
+        base_manager_name = "written"
         ordering = ["name"]
         verbose_name = _("node")
         verbose_name_plural = _("nodes")

@@ -1,14 +1,15 @@
-"""What ``save()`` may write to a row that exists: what belongs to the host project.
+"""What ``save()`` may write to a row that exists, and where an instance reads what it lacks.
 
-An instance that was read a while ago has old values in all of its columns. Writing all of them
-would undo whatever happened to the row since: a report, a restore, a new token.
+``save()`` writes what belongs to the host project. An instance that was read a while ago has old
+values in all of its columns. Writing all of them would undo whatever happened to the row since: a
+report, a restore, a new token.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
-from django.db import models
+from django.db import models, router
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -34,14 +35,31 @@ class GuardedQuerySet(models.QuerySet["_Row"]):
         return super().update_or_create(defaults, *args, **kwargs)
 
 
+class WrittenManager(models.Manager["_Row"]):
+    """Rows from the database that they are written to, whichever one a router reads from.
+
+    As the base manager, it loads deferred columns, what a foreign key points to, and rows that are
+    refreshed. A replica may not have them yet, or not as they are.
+    """
+
+    def get_queryset(self) -> models.QuerySet[_Row]:
+        """All rows; of a database that is named, if one is."""
+        hints: dict[str, Any] = self._hints  # type: ignore[attr-defined]
+        # safeguard: instances-read-where-written
+        return super().get_queryset().using(self._db or router.db_for_write(self.model, **hints))
+
+
 class GuardedModel(models.Model):
     """A model with columns that only this app's functions change once the row exists."""
 
     #: Such a column → what changes it.
     GUARDED: ClassVar[Mapping[str, str]] = {}
 
+    written: ClassVar[models.Manager[Self]] = WrittenManager()
+
     class Meta:
         abstract = True
+        base_manager_name = "written"
 
     def save(
         self,

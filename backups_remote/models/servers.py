@@ -94,6 +94,7 @@ class Server(GuardedModel):
     _loaded_status: str | None = None
 
     class Meta:
+        base_manager_name = "written"
         ordering = ["name", "id"]
         verbose_name = _("server")
         verbose_name_plural = _("servers")

@@ -48,6 +48,7 @@ UPLOADING: Final = UNREPORTED & ~Q(upload_id="")
 REPORTED: Final = OPEN & Q(reported_at__isnull=False)
 COMPLETED: Final = ENDED & Q(is_successful=True)
 FAILED: Final = ENDED & Q(is_successful=False)
+FAILED_IN_SILENCE: Final = FAILED & Q(failed_in_silence=True, upload_id="")
 STATES: Final = {
     BackupState.PENDING: UNREPORTED & Q(upload_id=""),
     BackupState.UPLOADING: UPLOADING,
@@ -171,6 +172,10 @@ class BackupQuerySet(GuardedQuerySet["Backup"]):
             .filter(Q(claimed_until__isnull=True) | Q(claimed_until__lte=moment))
             .filter(Q(quiet_until__isnull=True) | Q(quiet_until__lte=moment))
         )
+
+    def rotation_due_since(self, moment: dt.datetime) -> Self:
+        """Whole backups that older ones should have given way to since ``moment`` or before."""
+        return self.completed().filter(rotation_due=True, completed_at__lte=moment)
 
     def left_behind(self) -> Self:
         """Failed backups whose upload is not known to be gone from the store yet."""

@@ -21,6 +21,7 @@ from backups_remote.models.states import (
     COMPLETED,
     ENDED,
     FAILED,
+    FAILED_IN_SILENCE,
     OPEN,
     REPORTED,
     STATES,
@@ -44,6 +45,7 @@ _IF_REPORTED: Final = Guard(REPORTED)
 _IF_RECOVERING: Final = Guard(REPORTED & Q(is_recovered=True))
 _IF_COMPLETED: Final = Guard(COMPLETED)
 _IF_FAILED: Final = Guard(FAILED)
+_IF_FAILED_IN_SILENCE: Final = Guard(FAILED_IN_SILENCE)
 _IF_NOT_COMPLETED: Final = Guard(OPEN | FAILED)
 _IF_ENDED_UNLOCKED: Final = Guard(ENDED & Q(is_locked=False))  # safeguard: locked-not-deleted
 _IF_LOCKABLE: Final = Guard((OPEN | COMPLETED) & Q(is_locked=False))
@@ -54,6 +56,7 @@ _IF_DELETING: Final = Guard(STATES[BackupState.DELETING])
 
 _UNCLAIMED: Final = {"claimed_until": None, "claimed_by": "", "quiet_until": None}
 _NOT_REFUSED: Final = {"refused_at": None, "refusal": ""}
+_OPEN_AGAIN: Final = {"completed_at": None, "failure": "", "failed_in_silence": False}
 
 
 class BackupTransitions(BackupMoves):
@@ -67,15 +70,24 @@ class BackupTransitions(BackupMoves):
     ) -> bool:
         """PENDING or UPLOADING → UPLOADING, replacing the very upload that this instance saw.
 
-        ``size`` is None where the archive is streamed: its report tells the size.
+        So does FAILED, where that was for silence alone. ``size`` is None where the archive is
+        streamed: its report tells the size.
         """
         is_first = not self.upload_id
         kind = EventKind.UPLOAD_STARTED if is_first else EventKind.UPLOAD_REPLACED
         what = "a stream" if size is None else f"{size:,} bytes"
-        return self._move(  # safeguard: states-start-upload
-            _IF_UNREPORTED,
-            {"upload_id": self.upload_id},
-            Note(kind, f"{what} in parts of {part_size:,} bytes"),
+        detail = f"{what} in parts of {part_size:,} bytes"
+        guard, reopened = _IF_UNREPORTED, {}  # safeguard: states-start-upload
+        same: dict[str, Any] = {"upload_id": self.upload_id}
+        if self.state is BackupState.FAILED:
+            # safeguard: states-open-again
+            guard, reopened = _IF_FAILED_IN_SILENCE, {**_OPEN_AGAIN, **self._lock_again}
+            same |= {"was_locked": self.was_locked}
+            detail += "; it had failed in silence"
+        return self._move(
+            guard,
+            same,
+            Note(kind, detail),
             upload_id=upload_id,
             upload_mark=mark,
             object_key=key,
@@ -83,6 +95,7 @@ class BackupTransitions(BackupMoves):
             part_size=part_size,
             upload_started_at=timezone.now(),
             completion_sent_at=None,
+            **reopened,
         )
 
     def touch_upload(self) -> bool:
@@ -222,11 +235,15 @@ class BackupTransitions(BackupMoves):
             **_NOT_REFUSED,
         )
 
-    def fail(self, reason: str) -> bool:
-        """PENDING or UPLOADING → FAILED. The upload, if any, is still to be aborted."""
+    def fail(self, reason: str, *, in_silence: bool = False) -> bool:
+        """PENDING or UPLOADING → FAILED. The upload, if any, is still to be aborted.
+
+        ``in_silence`` says that there is no other reason than that its node never called.
+        """
         # safeguard: failure-guard
         seen = {"upload_id": self.upload_id, "upload_started_at": self.upload_started_at}
-        return self._fail(_IF_UNREPORTED, seen, reason)  # safeguard: states-fail
+        # safeguard: states-fail
+        return self._fail(_IF_UNREPORTED, seen, reason, failed_in_silence=in_silence)
 
     def fail_reported(self, reason: str) -> bool:
         """REPORTED → FAILED: the store holds neither the upload nor the object."""
@@ -297,14 +314,18 @@ class BackupTransitions(BackupMoves):
         """The upload and the claim that the claim holder has seen."""
         return {"upload_id": self.upload_id, "claimed_by": self.claimed_by}
 
+    @property
+    def _lock_again(self) -> dict[str, bool]:
+        """A failed backup shows unlocked; what an operator locked before is locked again."""
+        # safeguard: lock-restored
+        return {"is_locked": self.was_locked, "was_locked": False}
+
     def _complete(
         self, guard: Guard, same: dict[str, Any] | None = None, /, **changes: Any
     ) -> bool:
         if guard is _IF_FAILED:
-            # A failed backup shows unlocked; what an operator locked before is locked again.
             same = {**(same or {}), "was_locked": self.was_locked}
-            # safeguard: lock-restored
-            changes |= {"is_locked": self.was_locked, "was_locked": False}
+            changes |= self._lock_again | {"failed_in_silence": False}
         recovered = changes.get("is_recovered", self.is_recovered)
         kind = EventKind.RECOVERED if recovered else EventKind.COMPLETED
         return self._move(
@@ -320,7 +341,7 @@ class BackupTransitions(BackupMoves):
             **changes,
         )
 
-    def _fail(self, guard: Guard, same: dict[str, Any], reason: str) -> bool:
+    def _fail(self, guard: Guard, same: dict[str, Any], reason: str, /, **changes: Any) -> bool:
         return self._move(  # safeguard: lock-kept-on-failure
             guard,
             {**same, "is_locked": self.is_locked},
@@ -335,6 +356,7 @@ class BackupTransitions(BackupMoves):
             size=0,
             reported_etags=None,
             **_UNCLAIMED,
+            **changes,
         )
 
 

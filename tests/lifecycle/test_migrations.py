@@ -14,7 +14,7 @@ from django.db.migrations.executor import MigrationExecutor
 from django.utils import timezone
 
 from backups_remote import crypto, lifecycle
-from backups_remote.exceptions import BackupConflict, BackupLocked
+from backups_remote.exceptions import AlreadyCompleted, BackupConflict, BackupLocked
 from backups_remote.models import RESTORING, Backup, Node, Server
 from backups_remote.storage import get_backend
 from tests.support.daemon import Daemon, success
@@ -290,6 +290,18 @@ def test_events_begin_with_the_upgrade(old):
     assert (lifecycle.history(failed), backup.failure) == ([], "")
     lifecycle.delete_backup(backup)
     assert [event.kind for event in lifecycle.history(failed)] == ["deletion_started", "deleted"]
+
+
+def test_what_failed_or_was_whole_before_the_flags_stays_so(old):
+    """Nothing says why it failed, or that its server's project rotates."""
+    server = old.server(backup_limit=1)
+    failed = old.row(server, completed_at=timezone.now())
+    whole = [old.row(server, **old.whole(server)) for _ in range(2)]
+    upgrade()
+    with pytest.raises(AlreadyCompleted):
+        lifecycle.request_upload(get(failed), 10)
+    assert swept(older_than=AT_ONCE) == []
+    assert {state(uuid) for uuid in whole} == {State.COMPLETED}
 
 
 def test_reverse_migration_keeps_the_rows(old):

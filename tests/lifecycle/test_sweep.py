@@ -339,10 +339,10 @@ def test_database_error_does_not_stop_the_sweep(monkeypatch):
     first, second = uploading_backup(), uploading_backup()
     fail = Backup.fail
 
-    def failing(backup, reason):
+    def failing(backup, reason, **how):
         if backup.pk == first.pk:
             raise DatabaseError
-        return fail(backup, reason)
+        return fail(backup, reason, **how)
 
     monkeypatch.setattr(Backup, "fail", failing)
     assert sorted(sweep_actions(NOW)) == ["error", "failed"]

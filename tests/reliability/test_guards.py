@@ -37,7 +37,7 @@ def make(server, state, **more):
         fields |= {"completed_at": now, "is_successful": state is S.COMPLETED}
     if state is S.DELETING:
         fields |= {"deletion_started_at": now}
-    backup = BackupFactory(server=server, disk="disk-0", **fields, **more)
+    backup = BackupFactory(server=server, disk="disk-0", **{**fields, **more})
     assert backup.state is state
     return backup
 
@@ -109,6 +109,20 @@ def test_transition_requires_the_same_upload(db, state, name):
 
     assert not MOVES[name][0](backup)
     assert Backup.objects.get(pk=backup.pk).state is state
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"failed_in_silence": False}, {"deletion_started_at": timezone.now()}],
+    ids=["failed for another reason", "being deleted"],
+)
+def test_failed_backup_is_opened_only_if_it_still_failed_in_silence(db, changes):
+    backup = make(ServerFactory(), S.FAILED, upload_id="", failed_in_silence=True)
+    Backup.objects.filter(pk=backup.pk).update(**changes)
+    before = Backup.objects.filter(pk=backup.pk).values().get()
+
+    assert not MOVES["start_upload"][0](backup)
+    assert Backup.objects.filter(pk=backup.pk).values().get() == before
 
 
 def test_recovery_takes_checksum_only_from_report_of_same_size(db):

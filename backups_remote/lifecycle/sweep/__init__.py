@@ -16,6 +16,7 @@ from backups_remote.conf import app_settings
 from backups_remote.lifecycle.sweep.carry_out import CarryOut
 from backups_remote.lifecycle.sweep.effects import DryRun
 from backups_remote.lifecycle.sweep.orphans import sweep_orphans
+from backups_remote.lifecycle.sweep.rotations import sweep_rotations
 from backups_remote.lifecycle.sweep.rows import RowSweep
 from backups_remote.lifecycle.sweep.staleness import Staleness
 from backups_remote.lifecycle.transactions import refuse_open_transaction
@@ -48,9 +49,10 @@ def sweep(
     its daemon will not call again. Stale uploads that are whole are completed (``recover``, by
     default the setting ``RECOVER_UPLOADS``), all others aborted. Reported backups are completed,
     aborts and deletions that failed before are repeated, restores that overran their time limit
-    are ended, and events older than the setting ``EVENTS_KEPT`` of backups that are gone are
-    deleted. ``disk`` narrows it all to one disk, and leaves the events. At the end all backups are
-    counted for the admin, every few minutes at most.
+    are ended, rotations that did not happen are made up for, and events older than the setting
+    ``EVENTS_KEPT`` of backups that are gone are deleted. ``disk`` narrows it all to one disk, and
+    leaves rotations and events. At the end all backups are counted for the admin, every few minutes
+    at most.
 
     This is the one verb that works as its outcomes are read. A fault is an outcome too, with the
     action ``ERROR``; the others go on.
@@ -96,7 +98,7 @@ def expire(backups: BackupQuerySet, *, recover: bool | None = None) -> list[Swee
     rows = RowSweep(
         backups.using(router.db_for_write(Backup)).order_by(),
         staleness,
-        CarryOut(staleness, workers=DEFAULT_WORKERS),
+        CarryOut(staleness, workers=DEFAULT_WORKERS, is_ordered=True),
         recover=app_settings.recover_uploads if recover is None else recover,
         workers=DEFAULT_WORKERS,
     )
@@ -107,6 +109,8 @@ def _sweep(rows: RowSweep, disk: str | None) -> Generator[SweepOutcome, None, No
     yield from rows.effects.end_restores(disk)  # safeguard: overdue-restore-swept
     yield from rows.run()
     yield from rows.run_again_when_leases_end()  # safeguard: sweep-waits-for-claim
+    if disk is None:  # a rotation deletes on any disk
+        yield from sweep_rotations(rows.staleness, rows.effects)
     for alias in configured_disks() if disk is None else [disk]:
         yield from sweep_orphans(
             alias, rows.staleness, rows.effects, workers=rows.workers, is_named=bool(disk)

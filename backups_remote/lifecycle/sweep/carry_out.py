@@ -26,8 +26,10 @@ from backups_remote.lifecycle.event_history import prunable, prune
 from backups_remote.lifecycle.events import announce_end
 from backups_remote.lifecycle.references import why_protected
 from backups_remote.lifecycle.restores import end_overdue_restores
+from backups_remote.lifecycle.rotate import begin_rotation
 from backups_remote.lifecycle.rules.age import may_still_appear
 from backups_remote.lifecycle.rules.deletion import ends_without_disk
+from backups_remote.lifecycle.rules.silence import is_only_silent
 from backups_remote.lifecycle.sweep.effects import aborted, failed, found_whole, pruned
 from backups_remote.lifecycle.sweep.outcomes import fault, outcome, unverified
 from backups_remote.lifecycle.sweep.pool import Fault, at_store, explain, in_chunks
@@ -38,7 +40,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator
 
     from backups_remote.lifecycle.sweep.staleness import Staleness
-    from backups_remote.models import Backup
+    from backups_remote.models import Backup, Server
     from backups_remote.storage import StorageBackend
     from backups_remote.types import OpenUpload
 
@@ -50,9 +52,11 @@ R = TypeVar("R")
 class CarryOut:
     """The effects of a sweep that is no dry run; see ``Effects``."""
 
-    def __init__(self, staleness: Staleness, *, workers: int) -> None:
+    def __init__(self, staleness: Staleness, *, workers: int, is_ordered: bool = False) -> None:
         self.staleness = staleness
         self.workers = workers
+        #: Whether an operator named the backups: what is failed then is not failed for silence.
+        self.is_ordered = is_ordered
         self.held: list[int] = []
 
     def end_restores(self, disk: str | None) -> Iterator[SweepOutcome]:
@@ -184,12 +188,20 @@ class CarryOut:
         """Fail the rows first, then abort the uploads."""
         reasons = {backup.pk: reason for backup, reason in batch}
         backups = [backup for backup, _ in batch]
-        moved, faults = _move_each(backups, lambda backup: _fail(backup, reasons[backup.pk]))
+        moved, faults = _move_each(backups, lambda backup: self._fail(backup, reasons[backup.pk]))
         yield from faults
         # safeguard: sweep-waits-for-object
         to_abort = [b for b in moved if b.upload_id and not may_still_appear(b)]
         yield from (failed(b, b.failure) for b in moved if b not in to_abort)
         yield from self._abort(to_abort, lambda backup: failed(backup, backup.failure))
+
+    def _fail(self, backup: Backup, reason: str) -> bool:
+        # safeguard: only-silence-opened-again
+        in_silence = not self.is_ordered and is_only_silent(backup)
+        moved = backup.fail(reason, in_silence=in_silence)
+        if moved:  # safeguard: stale-failure-signal
+            announce_end(backup)
+        return moved
 
     def abort(self, batch: list[Backup]) -> Iterator[SweepOutcome]:
         """Abort the uploads of backups that have failed before."""
@@ -221,6 +233,16 @@ class CarryOut:
 
         for backup, result in self._at_store(reading(), erase):
             yield from _each_row(backup, _record_deletion(backup, result))
+
+    def rotate(self, server: Server) -> Iterator[SweepOutcome]:
+        """Rotate the backups of a server whose rotation is due."""
+        try:
+            going = begin_rotation(server)
+        except DatabaseError as error:
+            logger.exception("The sweep could not rotate the backups of server %s.", server.uuid)
+            yield SweepOutcome(SweepAction.ERROR, str(server.uuid), "", explain(error))
+            return
+        yield from self.delete(going)
 
     def abort_orphan(self, orphan: OpenUpload, backend: StorageBackend) -> None:
         """Abort an upload that no row owns."""
@@ -271,13 +293,6 @@ class CarryOut:
         meanwhile: Callable[[Backup], object] | None = None,
     ) -> Iterator[tuple[Backup, R | Fault]]:
         return at_store(batch, call, self.workers, every=lease.RENEW_EVERY, meanwhile=meanwhile)
-
-
-def _fail(backup: Backup, reason: str) -> bool:
-    moved = backup.fail(reason)
-    if moved:  # safeguard: stale-failure-signal
-        announce_end(backup)
-    return moved
 
 
 def _record_abort(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 from backups_remote.conf import app_settings
 from backups_remote.lifecycle.event_history import prunable
 from backups_remote.lifecycle.references import why_protected
+from backups_remote.lifecycle.rotate import plan_rotation
 from backups_remote.lifecycle.sweep.outcomes import outcome, unverified
 from backups_remote.models.events import in_words
 from backups_remote.types import SweepAction, SweepOutcome
@@ -18,7 +19,7 @@ from backups_remote.types import SweepAction, SweepOutcome
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from backups_remote.models import Backup
+    from backups_remote.models import Backup, Server
     from backups_remote.storage import StorageBackend
     from backups_remote.types import OpenUpload, StoredObject
 
@@ -50,6 +51,9 @@ class Effects(Protocol):
 
     def delete(self, batch: list[Backup]) -> Iterator[SweepOutcome]:
         """Finish deletions that have begun."""
+
+    def rotate(self, server: Server) -> Iterator[SweepOutcome]:
+        """Rotate the backups of a server whose rotation is due."""
 
     def abort_orphan(self, orphan: OpenUpload, backend: StorageBackend) -> None:
         """Abort an upload that no row owns. Runs in any thread."""
@@ -99,6 +103,10 @@ class DryRun:
         for backup in batch:
             reason = why_protected(backup)
             yield outcome(SweepAction.NOTICE if reason else SweepAction.DELETED, backup, reason)
+
+    def rotate(self, server: Server) -> Iterator[SweepOutcome]:
+        """They would be deleted."""
+        yield from self.delete(plan_rotation(server))
 
     def abort_orphan(self, orphan: OpenUpload, backend: StorageBackend) -> None:
         """Nothing is done to it."""
