@@ -137,10 +137,9 @@ def _resume_after_restart(backup: Backup, began: dt.datetime) -> None:
 
 
 def _node_of_server(backup: Backup) -> Node:
-    return _node_of(backup.server_id)
+    return _node_of(backup.server_id)  # safeguard: restore-calls-current-node
 
 
 def _node_of(server_id: int) -> Node:
     """The node that the server is on now."""
-    # safeguard: restore-calls-current-node
     return Node.objects.using(router.db_for_write(Node)).get(servers=server_id)

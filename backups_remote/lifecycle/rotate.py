@@ -69,7 +69,7 @@ def begin_rotation(server: Server) -> list[Backup]:
     """Choose the backups and move their rows to DELETING under one lock: rotations agree."""
     with locked_server(server.pk) as row:  # safeguard: rotation-under-server-lock
         reason = f"rotated out at a limit of {row.backup_limit}"
-        # safeguard: restoring-backup-not-rotated
+        # safeguard: rotation-moves-rows
         begun = [backup for backup in plan_rotation(row) if backup.begin_deletion(reason)]
         if not _is_above_limit(row):  # safeguard: incomplete-rotation-stays-due
             _all_of(row).completed().filter(rotation_due=True).update(rotation_due=False)
@@ -81,6 +81,7 @@ def plan_rotation(server: Server) -> list[Backup]:
     if server.backup_limit is None:
         return []
     going = choose_rotated(_whole(server), server.backup_limit, _may_go)
+    # safeguard: restoring-backup-not-rotated
     return [backup for backup in going if not server.is_restoring_from(backup)]
 
 

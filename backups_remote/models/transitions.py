@@ -78,6 +78,7 @@ class BackupTransitions(BackupMoves):
         what = "a stream" if size is None else f"{size:,} bytes"
         detail = f"{what} in parts of {part_size:,} bytes"
         guard, reopened = _IF_UNREPORTED, {}  # safeguard: states-start-upload
+        # safeguard: upload-replaced-once
         same: dict[str, Any] = {"upload_id": self.upload_id}
         if self.state is BackupState.FAILED:
             # safeguard: states-open-again
