@@ -76,7 +76,7 @@ with Panel(Site(**site), directory, workers=1) as panel:
 def answers(url):
     try:
         return requests.get(f"{url}/api/remote/backups/x", timeout=10).status_code == 401
-    except requests.ConnectionError:
+    except requests.RequestException:
         return False
 
 
