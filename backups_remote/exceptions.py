@@ -20,6 +20,7 @@
     │   ├── UploadRejected
     │   └── StorageUnavailable
     │       ├── DiskNotConfigured
+    │       ├── StorageRefused
     │       └── StorageTimeout
     └── DaemonError                    a node's daemon did not accept a call
         ├── DaemonNotBegun             it has certainly not begun
@@ -113,6 +114,10 @@ class StorageUnavailable(StorageError):
 
 class DiskNotConfigured(StorageUnavailable):
     """The backup's disk is not configured."""
+
+
+class StorageRefused(StorageUnavailable):
+    """The store refuses the call: a right is missing, or a rule of the bucket forbids it."""
 
 
 class StorageTimeout(StorageUnavailable):

@@ -62,7 +62,8 @@ class StoredObject:
     """A finished object as the store shows it: ``etag`` without quotes, ``size`` in bytes.
 
     ``mark`` is None if the store kept no mark. ``is_readable`` is False while the object is in an
-    archive storage class and has not been thawed.
+    archive storage class and has not been thawed. ``retained_until`` and ``is_held`` are what the
+    store tells of its Object Lock: a retention period, and a legal hold.
     """
 
     size: int
@@ -71,6 +72,8 @@ class StoredObject:
     content_type: str
     version_id: str = ""
     is_readable: bool = True
+    retained_until: dt.datetime | None = None
+    is_held: bool = False
 
 
 @dataclass(frozen=True, slots=True)

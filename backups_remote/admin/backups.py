@@ -100,6 +100,9 @@ class BackupAdmin(
                     "failure",
                     "completed_at",
                     "deletion_started_at",
+                    "deletion_refused_at",
+                    "deletion_refusal",
+                    "retained_until",
                     "updated_at",
                 )
             },

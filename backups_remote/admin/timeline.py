@@ -64,6 +64,7 @@ _LOOKS: Final[dict[str, _Look]] = {
     EventKind.RESTORE_FAILED: _Look("✕", "bad"),
     EventKind.RESTORE_CANCELLED: _Look("-", "warning"),
     EventKind.DELETION_STARTED: _Look("…", "warning"),
+    EventKind.DELETION_REFUSED: _Look("!", "warning"),
     EventKind.DELETED: _Look("✕", "warning"),
     EventKind.FORGOTTEN: _Look("✕", "warning"),
 }

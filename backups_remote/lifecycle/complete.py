@@ -10,12 +10,13 @@ import datetime as dt
 import enum
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 from django.utils import timezone
 
 from backups_remote.exceptions import (
     StorageError,
+    StorageRefused,
     StorageTimeout,
     StorageUnavailable,
     UploadNotFound,
@@ -23,6 +24,7 @@ from backups_remote.exceptions import (
 )
 from backups_remote.lifecycle.events import announce_end
 from backups_remote.lifecycle.rules.age import is_older_than
+from backups_remote.lifecycle.rules.ownership import can_have_object
 from backups_remote.storage import bare_etag
 
 if TYPE_CHECKING:
@@ -57,6 +59,13 @@ class Attempt:
     answer: Answer = Answer.UNCLEAR
     #: For the node's log; empty with a proof.
     reason: str = ""
+
+
+class Look(enum.Enum):
+    """What a look for an object came to, where there is no answer."""
+
+    #: The store refused, as it does without s3:ListBucket where there is no object.
+    REFUSED = enum.auto()
 
 
 class Recorded(enum.Enum):
@@ -100,6 +109,42 @@ def find_verified_object(
     return found if found.etag in known else None  # safeguard: etag-without-metadata
 
 
+def look_for_object(
+    backup: Backup, backend: StorageBackend, *, part_etags: Sequence[str]
+) -> StoredObject | None:
+    """As ``find_verified_object``, for a caller that goes on without it where a look is refused.
+
+    Raises:
+        StorageUnavailable: the store could not be asked, for another reason.
+
+    """
+    try:
+        return find_verified_object(backup, backend, part_etags=part_etags)
+    except StorageRefused:
+        return None  # safeguard: refused-look-stops-no-completion
+
+
+def look_for_unsent(
+    backup: Backup, backend: StorageBackend, *, part_etags: Sequence[str] = ()
+) -> StoredObject | Literal[Look.REFUSED] | None:
+    """As ``find_verified_object``, for a backup of which perhaps no completion was ever sent.
+
+    The panel alone completes uploads: one that is open has made no object. If a look is refused
+    and the upload is gone, there is none by all signs; but nothing proves it.
+
+    Raises:
+        StorageUnavailable: the store could not be asked, or refused although a completion was sent.
+
+    """
+    try:
+        return find_verified_object(backup, backend, part_etags=part_etags)
+    except StorageRefused:
+        if can_have_object(backup):  # safeguard: refused-look-is-no-proof
+            raise
+        is_open = backend.upload_exists(backup.object_key, backup.upload_id)
+        return None if is_open else Look.REFUSED  # safeguard: refused-look-of-gone-upload
+
+
 def pick_parts(
     backup: Backup,
     listed: Iterable[StoredPart],
@@ -136,7 +181,7 @@ def complete_and_verify(backup: Backup, backend: StorageBackend, *, look_first: 
     etags: list[str] = backup.reported_etags or []
     try:
         if look_first:  # safeguard: earlier-completion-checked
-            proof = find_verified_object(backup, backend, part_etags=etags)
+            proof = look_for_object(backup, backend, part_etags=etags)
             if proof is not None:
                 return Attempt(proof=proof)
     except StorageError as error:

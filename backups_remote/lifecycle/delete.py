@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NoReturn
 
 from django.db.models import ProtectedError, RestrictedError
 
-from backups_remote.daemon import Deletion, get_daemon, is_callable
-from backups_remote.exceptions import BackupConflict, BackupLocked, BackupNotFound
+from backups_remote.exceptions import (
+    BackupConflict,
+    BackupLocked,
+    BackupNotFound,
+    StorageRefused,
+)
+from backups_remote.lifecycle import erase
 from backups_remote.lifecycle.events import announce_removal
 from backups_remote.lifecycle.lookup import reload
 from backups_remote.lifecycle.references import in_words, why_protected
@@ -22,13 +26,11 @@ from backups_remote.lifecycle.rules.deletion import (
     obstacle_to_deletion,
     obstacle_to_forgetting,
 )
-from backups_remote.lifecycle.rules.ownership import why_foreign
 from backups_remote.lifecycle.transactions import locked_server, refuse_open_transaction
 from backups_remote.models import Backup
 from backups_remote.storage import get_backend
 
 if TYPE_CHECKING:
-    from backups_remote.storage import StorageBackend
     from backups_remote.types import StoredObject
 
 logger = logging.getLogger(__name__)
@@ -40,21 +42,12 @@ _ERRORS: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Erasure:
-    """What came of the removal of an archive."""
-
-    #: The object that was left under the backup's key because it is not the backup's.
-    left: StoredObject | None = None
-    #: The node's daemon deletes it in the background, and its report will end the deletion.
-    is_under_way: bool = False
-
-
 def delete_backup(backup: Backup) -> StoredObject | None:
     """Delete an ended backup: its archive, then its row. One that is gone is gone.
 
-    The row is marked as being deleted first, and that is never taken back. If the panel dies after
-    that, the sweep finishes the deletion. What lies on the node's own disk is deleted by its
+    The row is marked as being deleted first. If the panel dies after that, the sweep finishes the
+    deletion. It is taken back only if the store refuses for good, by a retention period or for want
+    of a right, and then shows the archive whole. What lies on the node's own disk is deleted by its
     daemon, through the setting ``DAEMON``; a daemon that does so in the background leaves the row
     to its report. Without that setting, or where the node has no URL, only the row is deleted:
     have the daemon delete the archive before.
@@ -67,6 +60,7 @@ def delete_backup(backup: Backup) -> StoredObject | None:
         BackupConflict: it has not ended yet, is being restored, or is protected by rows of the
             host project, which are named.
         DiskNotConfigured: its disk is not configured; nothing is changed. See ``forget_backup``.
+        StorageRefused: the store does not delete it; the backup stays whole, with the reason.
         StorageUnavailable: the store could not be asked; the sweep tries again.
         DaemonError: the node's daemon did not delete the archive; the sweep tries again.
         RuntimeError: a transaction is open.
@@ -75,9 +69,15 @@ def delete_backup(backup: Backup) -> StoredObject | None:
     refuse_open_transaction("delete_backup")  # safeguard: delete-outside-transaction
     try:
         decide_until_settled(backup, lambda: _begin(backup))
+        if ends_without_disk(backup):  # safeguard: failed-own-disk-deletion-told
+            remove(backup, None)
+            return None
+        decide_until_settled(backup, lambda: _begin_erasing(backup))
     except BackupNotFound:
         return None
-    erasure = erase_wherever(backup)  # safeguard: archive-deleted-first
+    erasure = erase.erase(backup, get_backend(backup.disk))  # safeguard: archive-deleted-first
+    if erasure.refusal:
+        _raise_refused(erasure, is_back=erase.take_back(backup, erasure))
     if not erasure.is_under_way:  # safeguard: deletion-under-way-keeps-row
         remove(backup, erasure.left)
     return erasure.left
@@ -134,52 +134,8 @@ def remove(backup: Backup, left: StoredObject | None) -> bool:
     return removed
 
 
-def erase_wherever(backup: Backup) -> Erasure:
-    """Remove the archive from the backup's disk; a disk that is gone may have held none."""
-    if ends_without_disk(backup):  # safeguard: failed-own-disk-deletion-told
-        return Erasure()
-    return erase(backup, get_backend(backup.disk))
-
-
-def erase(backup: Backup, backend: StorageBackend) -> Erasure:
-    """Remove the archive of a backup in DELETING; what is gone already counts as removed.
-
-    An object that is not the backup's own is left, logged and returned.
-
-    Raises:
-        StorageUnavailable: the store could not be asked.
-        DaemonError: the node's daemon did not delete the archive.
-
-    """
-    if not backend.presigned_uploads:
-        return _erase_on_node(backup)
-    if not backup.object_key:
-        return Erasure()
-    if backup.upload_id:  # safeguard: deletion-aborts-upload
-        backend.abort_upload(backup.object_key, backup.upload_id)
-    # safeguard: deletion-by-version
-    found = backend.stat(backup.object_key, version_id=backup.version_id)
-    if found is None:
-        # A deletion would leave a delete marker in a versioned bucket.
-        return Erasure()  # safeguard: no-delete-without-object
-    foreign = why_foreign(backup, found)
-    if foreign:  # safeguard: foreign-object-kept
-        logger.warning("The object under %s was not deleted. %s", backup.object_key, foreign)
-        return Erasure(left=found)
-    # safeguard: deletion-removes-version
-    backend.delete(backup.object_key, version_id=found.version_id)
-    return Erasure()
-
-
-def _erase_on_node(backup: Backup) -> Erasure:
-    if not is_callable(backup.node):
-        return Erasure()
-    deletion = get_daemon(backup.node).delete_backup(backup)
-    return Erasure(is_under_way=deletion is Deletion.UNDER_WAY)
-
-
 def _begin(backup: Backup) -> Overtaken | None:
-    """Move the row to DELETING, which is never taken back.
+    """Move the row to DELETING.
 
     The lock excludes the beginning of a restore: either the restore finds the row in DELETING, or
     this finds the restore.
@@ -193,6 +149,18 @@ def _begin(backup: Backup) -> Overtaken | None:
         if backup.state is Backup.State.DELETING or backup.begin_deletion():
             return None
     return OVERTAKEN
+
+
+def _begin_erasing(backup: Backup) -> Overtaken | None:
+    if backup.state is not Backup.State.DELETING:
+        # The store has refused another caller, which took the deletion back.
+        raise StorageRefused(backup.deletion_refusal)
+    return None if erase.begin(backup) else OVERTAKEN
+
+
+def _raise_refused(erasure: erase.Erasure, *, is_back: bool) -> NoReturn:
+    outcome = "The backup stays." if is_back else "The sweep tries again."
+    raise StorageRefused(f"{erasure.refusal} {outcome}")
 
 
 def _raise_if(obstacle: Obstacle | None) -> None:

@@ -22,6 +22,7 @@ from backups_remote.lifecycle.complete import (
     complete_and_verify,
     error_of,
     find_verified_object,
+    look_for_object,
     pick_parts,
     record_attempt,
     record_completion,
@@ -225,7 +226,7 @@ def _join(backup: Backup, report: Report, backend: StorageBackend) -> Step:
         if now >= min(next_look, give_up):
             # An object that proves the backup whole completes it, whatever claim there is.
             # safeguard: waiting-report-checks-object
-            proof = find_verified_object(backup, backend, part_etags=etags)
+            proof = look_for_object(backup, backend, part_etags=etags)
             if proof is not None:
                 return _step_of(record_completion(backup, proof))
             next_look = time.monotonic() + _LOOK_EVERY

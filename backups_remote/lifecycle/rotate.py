@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 from django.db import router
 
 from backups_remote.exceptions import DaemonError, StorageError
-from backups_remote.lifecycle.delete import erase, remove
+from backups_remote.lifecycle import erase
+from backups_remote.lifecycle.delete import remove
 from backups_remote.lifecycle.references import why_protected
-from backups_remote.lifecycle.rules.deletion import can_be_erased
+from backups_remote.lifecycle.rules.deletion import can_be_erased, is_kept_by_store
 from backups_remote.lifecycle.rules.rotation import choose_rotated
 from backups_remote.lifecycle.transactions import locked_server, refuse_open_transaction
 from backups_remote.models import Backup
@@ -26,8 +27,8 @@ def rotate_backups(server: Server) -> list[UUID]:
 
     Only whole backups are counted, so that none gives way to one that may still fail, and
     ``rules.choose_rotated`` says why none that is verified gives way to one that is not. The backup
-    that is being restored is left out, and so are those that rows of the host project protect, and
-    archives on a node's own disk where the panel does not call its daemon.
+    that is being restored is left out, and so are those that rows of the host project protect, that
+    the store refuses to delete, or that lie on a node whose daemon the panel does not call.
 
     Call it when ``backup_completed`` is sent. If the backup was started with ``rotating``, the
     sweep makes up for a call that did not happen, and for one that left the server above its limit.
@@ -46,18 +47,30 @@ def rotate_backups(server: Server) -> list[UUID]:
     refuse_open_transaction("rotate_backups")  # safeguard: rotate-outside-transaction
     deleted: list[UUID] = []
     problem: StorageError | DaemonError | None = None
-    for backup in begin_rotation(server):
-        try:
-            erasure = erase(backup, get_backend(backup.disk))
-        except (StorageError, DaemonError) as error:
-            problem = problem or error  # safeguard: rotation-survives-store-error
-            continue
-        deleted.append(backup.uuid)
-        if not erasure.is_under_way:  # safeguard: rotation-under-way-keeps-row
-            remove(backup, erasure.left)
+    # Once more after a refusal: the next one gives way instead.
+    while going := begin_rotation(server):
+        for backup in going:
+            try:
+                if _delete(backup):
+                    deleted.append(backup.uuid)
+            except (StorageError, DaemonError) as error:
+                problem = problem or error  # safeguard: rotation-survives-store-error
     if problem is not None:
         raise problem
     return deleted
+
+
+def _delete(backup: Backup) -> bool:
+    """Whether the archive of a backup in DELETING is gone, or goes; False if the store refused."""
+    if not erase.begin(backup):
+        return True  # another process deletes it
+    erasure = erase.erase(backup, get_backend(backup.disk))
+    if erasure.refusal:  # safeguard: rotation-goes-on-after-refusal
+        erase.take_back(backup, erasure)
+        return False
+    if not erasure.is_under_way:  # safeguard: rotation-under-way-keeps-row
+        remove(backup, erasure.left)
+    return True
 
 
 def count_giving_way(server: Server, limit: int) -> int:
@@ -104,5 +117,7 @@ def _whole(server: Server) -> list[Backup]:
 
 def _may_go(backup: Backup) -> bool:
     if why_protected(backup):  # safeguard: protected-backup-not-rotated
+        return False
+    if is_kept_by_store(backup):  # safeguard: kept-backup-not-rotated
         return False
     return can_be_erased(backup)  # safeguard: undeletable-makes-no-room

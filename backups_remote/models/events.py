@@ -56,6 +56,7 @@ class EventKind(models.TextChoices):
     RESTORE_FAILED = "restore_failed", _("Restore failed")
     RESTORE_CANCELLED = "restore_cancelled", _("Restore cancelled")
     DELETION_STARTED = "deletion_started", _("Deletion started")
+    DELETION_REFUSED = "deletion_refused", _("Deletion refused")
     DELETED = "deleted", _("Deleted")
     FORGOTTEN = "forgotten", _("Forgotten")
 

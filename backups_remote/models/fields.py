@@ -61,13 +61,18 @@ class BackupFields(GuardedModel):
         ),
         **dict.fromkeys(["object_etag", "version_id"], "lifecycle.accept_copies()"),
         **dict.fromkeys(["is_locked", "was_locked"], _LOCK),
-        "deletion_started_at": "lifecycle.delete_backup()",
+        **dict.fromkeys(
+            ["deletion_started_at", "deletion_refused_at", "deletion_refusal", "retained_until"],
+            "lifecycle.delete_backup()",
+        ),
         "rotation_due": "lifecycle.rotate_backups()",
     }
 
     # What a look-up for a node knows beforehand.
     known_node_name: str
     known_server_node_name: str
+    #: Until when an earlier call that erases may be under way; set by ``begin_erasing``.
+    earlier_call_until: dt.datetime | None = None
 
     uuid = models.UUIDField(_("UUID"), default=uuid.uuid4, unique=True, editable=False)
     server = models.ForeignKey(
@@ -204,6 +209,25 @@ class BackupFields(GuardedModel):
     updated_at = models.DateTimeField(_("updated"), auto_now=True)
     completed_at = models.DateTimeField(_("ended"), null=True, blank=True)
     deletion_started_at = models.DateTimeField(_("deletion started"), null=True, blank=True)
+    deletion_refused_at = models.DateTimeField(
+        _("deletion refused"), null=True, blank=True, editable=False
+    )
+    deletion_refusal = models.CharField(
+        _("why the deletion was refused"),
+        max_length=LONGEST_REASON,
+        blank=True,
+        default="",
+        db_default="",
+        editable=False,
+        help_text=_("What the store answered when the archive was to be deleted last."),
+    )
+    retained_until = models.DateTimeField(
+        _("retained until"),
+        null=True,
+        blank=True,
+        editable=False,
+        help_text=_("The store keeps the archive until then (Object Lock)."),
+    )
 
     class Meta:
         abstract = True

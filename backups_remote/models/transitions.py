@@ -268,7 +268,7 @@ class BackupTransitions(BackupMoves):
         return self._move(_IF_FAILED, {"upload_id": self.upload_id}, note, upload_id="")
 
     def begin_deletion(self, reason: str = "") -> bool:
-        """COMPLETED or FAILED → DELETING, unless locked. This is never taken back.
+        """COMPLETED or FAILED → DELETING, unless locked. Only a store's refusal takes it back.
 
         What is erased must be what this instance saw: the row may name another object by now.
         """
@@ -285,6 +285,55 @@ class BackupTransitions(BackupMoves):
             is_successful=False,
             deletion_started_at=timezone.now(),
         )
+
+    def begin_erasing(self, quiet_until: dt.datetime) -> bool:
+        """DELETING → DELETING: calls that erase the archive are about to be sent.
+
+        Until ``quiet_until`` they may be under way, whatever becomes of this process, unless
+        ``take_back_deletion`` or ``note_refused_deletion`` says that they were answered.
+        """
+        earlier = self.quiet_until
+        begun = self._move(  # safeguard: states-begin-erasing
+            _IF_DELETING,
+            {"claimed_by": self.claimed_by, "quiet_until": earlier},
+            claimed_by=_new_holder(),
+            quiet_until=quiet_until,
+        )
+        if begun:
+            self.earlier_call_until = earlier
+        return begun
+
+    def take_back_deletion(self, reason: str, retained_until: dt.datetime | None) -> bool:
+        """DELETING → COMPLETED: the store refused to erase the archive, which is whole.
+
+        Only by whoever sent the last erasing call, and while no earlier one may be under way.
+        """
+        if self._may_overlap():  # safeguard: overlapping-deletion-not-taken-back
+            return False
+        return self._move(  # safeguard: states-take-back-deletion
+            _IF_DELETING,
+            {"claimed_by": self.claimed_by},  # safeguard: last-eraser-takes-back
+            Note(EventKind.DELETION_REFUSED, reason[:LONGEST_REASON]),
+            is_successful=True,
+            deletion_started_at=None,
+            **_refused(reason, retained_until),
+            **_UNCLAIMED,
+        )
+
+    def note_refused_deletion(self, reason: str, retained_until: dt.datetime | None) -> bool:
+        """DELETING → DELETING: the store refused, and the deletion is not taken back now."""
+        return self._move(  # safeguard: states-note-refused-deletion
+            _IF_DELETING,
+            {"claimed_by": self.claimed_by},
+            # This process' own call was answered.
+            quiet_until=self.earlier_call_until if self._may_overlap() else None,
+            **_refused(reason, retained_until),
+        )
+
+    def _may_overlap(self) -> bool:
+        """Whether an earlier call that erases may be under way still."""
+        earlier = self.earlier_call_until
+        return earlier is not None and earlier > timezone.now()
 
     def remove_deleted(self, detail: str) -> bool:
         """DELETING → no row, once the archive is gone; False if another process was first."""
@@ -359,6 +408,14 @@ class BackupTransitions(BackupMoves):
             **_UNCLAIMED,
             **changes,
         )
+
+
+def _refused(reason: str, retained_until: dt.datetime | None) -> dict[str, Any]:
+    return {
+        "deletion_refused_at": timezone.now(),
+        "deletion_refusal": reason[:LONGEST_REASON],
+        "retained_until": retained_until,
+    }
 
 
 def _reported(size: int, checksum: str) -> Note:

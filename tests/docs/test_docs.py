@@ -25,7 +25,6 @@ from backups_remote import conf, lifecycle, signals
 from backups_remote.bodies import BodyNotReceived, BodyTooLarge
 from backups_remote.error_responses import error_response
 from backups_remote.exceptions import (
-    BackupLimitReached,
     BackupLocked,
     BackupsRemoteError,
     DaemonError,
@@ -284,7 +283,7 @@ def test_every_error_code_is_in_the_table_with_its_status():
     table = rows("docs/http-api.md", "## Errors")
     documented = {code: status for codes, status, _ in table for code in named(codes)}
     # No endpoint raises these, or only what derives from them.
-    others = {BackupsRemoteError, BackupLocked, BackupLimitReached, RestoreRefused, StatusChanged}
+    others = {BackupsRemoteError, BackupLocked, RestoreRefused, StatusChanged}
     for kind in descendants(BackupsRemoteError) - descendants(DaemonError) - others:
         answers = {
             method: error_response(kind(), conflict_status=status)

@@ -67,6 +67,9 @@ MOVES = {
     "fail_reported": (lambda b: b.fail_reported("why"), {S.REPORTED}),
     "forget_upload": (lambda b: b.forget_upload(), {S.FAILED}),
     "begin_deletion": (lambda b: b.begin_deletion(), {S.COMPLETED, S.FAILED}),
+    "begin_erasing": (lambda b: b.begin_erasing(timezone.now()), {S.DELETING}),
+    "take_back_deletion": (lambda b: b.take_back_deletion("why", None), {S.DELETING}),
+    "note_refused_deletion": (lambda b: b.note_refused_deletion("why", None), {S.DELETING}),
     "accept_object": (lambda b: b.accept_object(PROOF), {S.COMPLETED}),
     "refuse_report": (
         lambda b: b.refuse_report("why"),
@@ -180,10 +183,15 @@ def test_unreadable_object_is_not_taken_for_missing(world, server, local, tiny):
         outcomes = lifecycle.sweep(older_than=timezone.timedelta(0), disk=local, workers=1)
         return [outcome.action for outcome in outcomes]
 
-    for answer in [(403, "AccessDenied"), (500, "InternalError"), "drop"]:
+    for answer in [(500, "InternalError"), "drop"]:
         fault = Fault("head", str(backup.uuid), times=2, forward=False, answer=answer)
         with world.proxy.going_wrong(fault):
             assert run() == [SweepAction.ERROR]
+    # The panel never sent a completion; still, the object is looked for again.
+    refused = Fault("head", str(backup.uuid), times=9, forward=False, answer=(403, "AccessDenied"))
+    with world.proxy.going_wrong(refused):
+        assert run() == [SweepAction.FAILED]
+        assert run() == []
     assert run() == [SweepAction.RECOVERED]
     assert world.violations(backup, tiny) == []
 

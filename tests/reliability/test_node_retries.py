@@ -69,7 +69,7 @@ class Wings:
                 )
             except requests.Timeout:
                 return "timeout"
-            except requests.ConnectionError:
+            except requests.RequestException:
                 return "broken"
             return answer.status_code
 

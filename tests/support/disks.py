@@ -16,10 +16,10 @@ def with_disk(settings, backend=S3_BACKEND, **options):
     settings.BACKUPS_REMOTE = {"DEFAULT_DISK": "s3"}
 
 
-def new_bucket(s3, *, versioned=False):
-    """The name of a new bucket."""
+def new_bucket(s3, *, versioned=False, locking=False):
+    """The name of a new bucket; one that is ``locking`` keeps versions too."""
     name = f"b-{uuid.uuid4().hex[:12]}"
-    s3.create_bucket(Bucket=name)
+    s3.create_bucket(Bucket=name, ObjectLockEnabledForBucket=locking)
     if versioned:
         s3.put_bucket_versioning(Bucket=name, VersioningConfiguration={"Status": "Enabled"})
     return name

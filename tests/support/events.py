@@ -14,6 +14,7 @@ STATE_AFTER = {
     EventKind.RECOVERED: Backup.State.COMPLETED,
     EventKind.FAILED: Backup.State.FAILED,
     EventKind.DELETION_STARTED: Backup.State.DELETING,
+    EventKind.DELETION_REFUSED: Backup.State.COMPLETED,
     EventKind.DELETED: None,
     EventKind.FORGOTTEN: None,
 }

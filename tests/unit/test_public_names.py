@@ -42,7 +42,7 @@ DEFINED = {
         BackupsRemoteError DaemonError DaemonNotBegun DaemonNotConfigured DaemonNotReached
         DaemonRefused DaemonUnclear DiskNotConfigured ReportRefused RestoreRefused SettlementInProgress
         StatusChanged
-        StorageError StorageTimeout StorageUnavailable TokenUnreadable TryAgain UploadNotFound
+        StorageError StorageRefused StorageTimeout StorageUnavailable TokenUnreadable TryAgain UploadNotFound
         UploadRejected UploadsNotSupported""",
     types: """ArchiveKey CopyOutcome OpenUpload PartPlan Report ReportedPart StoredObject
         StoredPart SweepAction SweepOutcome UploadProgress UploadTicket""",
@@ -61,7 +61,7 @@ COMMANDS = {
 PATHS = """backups_remote.actors.acting_as backups_remote.authentication.NodeAuthentication backups_remote.storage.s3.S3Backend
     backups_remote.storage.wings.WingsBackend backups_remote.testing.MemoryBackend
     backups_remote.testing.contract.StoreContract backups_remote.urls.urlpatterns"""
-EVENT_KINDS = """completed copy_accepted created deleted deletion_started download_link_issued
+EVENT_KINDS = """completed copy_accepted created deleted deletion_refused deletion_started download_link_issued
     failed forgotten locked recovered recovery_started report_refused report_taken_back reported
     restore_cancelled restore_completed restore_failed restore_started unlocked upload_aborted
     upload_replaced upload_started"""
@@ -69,8 +69,8 @@ OF_EVENT = """Kind actor actor_name at backup_uuid detail kind node_name server_
     server_uuid"""
 QUERYSETS = """completed counted deleting failed in_state made_by pending reported restorable_on
     unfinished unreported uploading verified"""
-OF_BACKUP = """State checksum completed_at created_at disk events failure ignored_files is_locked is_recovered
-    is_successful is_verified name node object_key refusal refused_at reported_at server size
+OF_BACKUP = """State checksum completed_at created_at deletion_refusal deletion_refused_at disk events failure ignored_files is_locked is_recovered
+    is_successful is_verified name node object_key refusal refused_at reported_at retained_until server size
     state uuid"""
 OF_NODE = "bearer_token disk name rotate_token token token_id url uuid"
 OF_SERVER = """backup_limit disk disk_for_backups is_restoring name node restore_started_at restoring_backup status

@@ -45,6 +45,7 @@ def full():
         refused_at=MOMENT,
         refusal="why",
         failure="why too",
+        deletion_refusal="why at last",
         is_recovered=True,
         is_locked=True,
         was_locked=True,

@@ -44,5 +44,11 @@ def may_still_appear(backup: Backup, *, now: dt.datetime | None = None) -> bool:
     sent_at = backup.completion_sent_at or backup.reported_at  # safeguard: sent-completion-recorded
     if sent_at is None or backup.completed_at is None:  # safeguard: unreported-upload-aborted
         return False
+    return not is_past_late_objects(backup, now=now)
+
+
+def is_past_late_objects(backup: Backup, *, now: dt.datetime | None = None) -> bool:
+    """Whether ``backup`` ended so long ago that no object of it is waited for."""
+    ended_at = backup.completed_at
     # safeguard: late-object-wait
-    return not is_older_than(backup.completed_at, LATE_OBJECT_WINDOW, now=now)
+    return ended_at is not None and is_older_than(ended_at, LATE_OBJECT_WINDOW, now=now)

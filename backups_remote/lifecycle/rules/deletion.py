@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
+
+from django.utils import timezone
 
 from backups_remote.daemon import is_callable
 from backups_remote.exceptions import DiskNotConfigured
+from backups_remote.lifecycle.rules.age import aware, is_older_than
 from backups_remote.models import Backup
 from backups_remote.storage import get_backend
 
 if TYPE_CHECKING:
     from backups_remote.models import Server
+
+#: How long a rotation leaves out an archive that the store refused to delete.
+_ASKED_AGAIN_AFTER: Final = dt.timedelta(days=1)
 
 
 class Obstacle(enum.Enum):
@@ -83,6 +90,17 @@ def ends_without_disk(backup: Backup) -> bool:
 def has_its_disk(backup: Backup) -> bool:
     """Whether the settings have the disk that the end of ``backup`` needs, if it needs one."""
     return has_nothing_stored(backup) or is_configured(backup.disk)
+
+
+def is_kept_by_store(backup: Backup) -> bool:
+    """Whether the store has refused to delete this archive, and would do so again by all signs.
+
+    Until the end of the retention period that it told; without one, for a day.
+    """
+    until, refused_at = backup.retained_until, backup.deletion_refused_at
+    if until is not None and aware(until) > aware(timezone.now()):
+        return True  # safeguard: retained-backup-not-rotated
+    return refused_at is not None and not is_older_than(refused_at, _ASKED_AGAIN_AFTER)
 
 
 def can_be_erased(backup: Backup) -> bool:

@@ -9,6 +9,13 @@ if TYPE_CHECKING:
     from backups_remote.types import StoredObject
 
 
+def can_have_object(backup: Backup) -> bool:
+    """Whether the panel ever sent a completion of ``backup``: its object may be in the store."""
+    return bool(
+        backup.size or backup.object_etag or backup.reported_at or backup.completion_sent_at
+    )
+
+
 def why_foreign(backup: Backup, found: StoredObject) -> str:
     """Why the object under a backup's key is not the backup's own; empty if it is.
 

@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING, TypeVar
 from django.db import DatabaseError
 
 from backups_remote.exceptions import BackupConflict
-from backups_remote.lifecycle import lease
+from backups_remote.lifecycle import erase, lease
 from backups_remote.lifecycle.complete import (
     Answer,
     Attempt,
     Recorded,
     complete_and_verify,
-    find_verified_object,
+    look_for_object,
     record_attempt,
     record_completion,
 )
-from backups_remote.lifecycle.delete import Erasure, erase, remove
+from backups_remote.lifecycle.delete import remove
 from backups_remote.lifecycle.event_history import prunable, prune
 from backups_remote.lifecycle.events import announce_end
 from backups_remote.lifecycle.references import why_protected
@@ -184,14 +184,17 @@ class CarryOut:
                 [(backup, "its parts were all there, and the store rejected them")]
             )
 
-    def fail(self, batch: list[tuple[Backup, str]]) -> Iterator[SweepOutcome]:
+    def fail(
+        self, batch: list[tuple[Backup, str]], unseen: Collection[int] = ()
+    ) -> Iterator[SweepOutcome]:
         """Fail the rows first, then abort the uploads."""
         reasons = {backup.pk: reason for backup, reason in batch}
         backups = [backup for backup, _ in batch]
         moved, faults = _move_each(backups, lambda backup: self._fail(backup, reasons[backup.pk]))
         yield from faults
         # safeguard: sweep-waits-for-object
-        to_abort = [b for b in moved if b.upload_id and not may_still_appear(b)]
+        may_appear = [b for b in moved if b.pk in unseen or may_still_appear(b)]
+        to_abort = [b for b in moved if b.upload_id and b not in may_appear]
         yield from (failed(b, b.failure) for b in moved if b not in to_abort)
         yield from self._abort(to_abort, lambda backup: failed(backup, backup.failure))
 
@@ -222,27 +225,31 @@ class CarryOut:
             if reason := why_protected(backup):  # safeguard: protected-deletion-waits
                 yield outcome(SweepAction.NOTICE, backup, reason)
             elif ends_without_disk(backup):  # safeguard: failed-own-disk-sweep-told
-                yield from _each_row(backup, _record_deletion(backup, Erasure()))
+                yield from _each_row(backup, _record_deletion(backup, erase.Erasure()))
             else:
                 going.append(backup)
 
-        def reading() -> Iterator[Backup]:
-            for backup in going:
+        def reading(chunk: list[Backup]) -> Iterator[Backup]:
+            for backup in chunk:
                 _ = backup.node, backup.server  # in this thread, for a call to the node's daemon
                 yield backup
 
-        for backup, result in self._at_store(reading(), erase):
-            yield from _each_row(backup, _record_deletion(backup, result))
+        # A few at a time: a call that erases is sent soon after it was noted.
+        for chunk in in_chunks(going, self.workers):
+            begun, faults = _move_each(chunk, erase.begin)
+            yield from faults
+            for backup, result in self._at_store(reading(begun), erase.erase):
+                yield from _each_row(backup, _record_deletion(backup, result))
 
     def rotate(self, server: Server) -> Iterator[SweepOutcome]:
         """Rotate the backups of a server whose rotation is due."""
         try:
-            going = begin_rotation(server)
+            # Once more after a refusal: the next one gives way instead.
+            while going := begin_rotation(server):
+                yield from self.delete(going)
         except DatabaseError as error:
             logger.exception("The sweep could not rotate the backups of server %s.", server.uuid)
             yield SweepOutcome(SweepAction.ERROR, str(server.uuid), "", explain(error))
-            return
-        yield from self.delete(going)
 
     def abort_orphan(self, orphan: OpenUpload, backend: StorageBackend) -> None:
         """Abort an upload that no row owns."""
@@ -305,9 +312,13 @@ def _record_abort(
         yield done
 
 
-def _record_deletion(backup: Backup, result: Erasure | Fault) -> Iterator[SweepOutcome]:
+def _record_deletion(backup: Backup, result: erase.Erasure | Fault) -> Iterator[SweepOutcome]:
     if isinstance(result, Fault):
         yield fault(backup, result.reason)
+        return
+    if result.refusal:  # safeguard: refused-deletion-is-no-error
+        stays = "it stays" if erase.take_back(backup, result) else "it is tried again"
+        yield outcome(SweepAction.NOTICE, backup, f"{stays}. {result.refusal}")
         return
     if result.is_under_way:  # safeguard: swept-deletion-under-way-keeps-row
         yield outcome(SweepAction.NOTICE, backup, "its node deletes the archive in the background")
@@ -324,7 +335,7 @@ def _record_deletion(backup: Backup, result: Erasure | Fault) -> Iterator[SweepO
 
 
 def _look(backup: Backup, backend: StorageBackend) -> StoredObject | None:
-    return find_verified_object(backup, backend, part_etags=backup.reported_etags or ())
+    return look_for_object(backup, backend, part_etags=backup.reported_etags or ())
 
 
 def _abort_upload(backup: Backup, backend: StorageBackend) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from backups_remote.exceptions import UploadNotFound
-from backups_remote.lifecycle.complete import find_verified_object, pick_parts
+from backups_remote.lifecycle.complete import Look, look_for_unsent, pick_parts
 from backups_remote.lifecycle.rules.age import aware
 from backups_remote.lifecycle.rules.parts import planned_parts
 from backups_remote.models.events import in_words
@@ -41,6 +41,8 @@ class Finding:
     #: The ETags of the parts in order if they are all there with the planned sizes, else None.
     whole_etags: tuple[str, ...] | None = None
     proof: StoredObject | None = None
+    #: The store refused to show whether there is an object, and the upload is gone.
+    is_unseen: bool = False
 
 
 def examine(backup: Backup, backend: StorageBackend, *, staleness: Staleness) -> Finding:
@@ -66,11 +68,13 @@ def examine(backup: Backup, backend: StorageBackend, *, staleness: Staleness) ->
     etags = tuple(part.etag for part in parts)
     # safeguard: recovery-needs-all-parts
     is_whole = bool(parts) and [(p.number, p.size) for p in parts] == planned_parts(backup)
+    found = look_for_unsent(backup, backend, part_etags=etags)
     return Finding(  # safeguard: finished-object-recovered
         newest=newest,
         arrived=len(parts),
         whole_etags=etags if is_whole else None,
-        proof=find_verified_object(backup, backend, part_etags=etags),
+        proof=None if found is Look.REFUSED else found,
+        is_unseen=found is Look.REFUSED,
     )
 
 

@@ -17,7 +17,7 @@ from backups_remote.models.events import in_words
 from backups_remote.types import SweepAction, SweepOutcome
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
     from backups_remote.models import Backup, Server
     from backups_remote.storage import StorageBackend
@@ -43,8 +43,13 @@ class Effects(Protocol):
     def recover(self, batch: list[tuple[Backup, tuple[str, ...]]]) -> Iterator[SweepOutcome]:
         """Complete silent uploads whose parts, with these ETags, are all there."""
 
-    def fail(self, batch: list[tuple[Backup, str]]) -> Iterator[SweepOutcome]:
-        """Fail silent backups, for these reasons, and abort their uploads."""
+    def fail(
+        self, batch: list[tuple[Backup, str]], unseen: Collection[int] = ()
+    ) -> Iterator[SweepOutcome]:
+        """Fail silent backups, for these reasons, and abort their uploads.
+
+        Those with the primary keys ``unseen`` are looked for again, as long as they may appear.
+        """
 
     def abort(self, batch: list[Backup]) -> Iterator[SweepOutcome]:
         """Abort the uploads of backups that have failed before."""
@@ -90,8 +95,11 @@ class DryRun:
             why = unverified("its parts are all there", backup)
             yield outcome(SweepAction.RECOVERED, backup, why)
 
-    def fail(self, batch: list[tuple[Backup, str]]) -> Iterator[SweepOutcome]:
+    def fail(
+        self, batch: list[tuple[Backup, str]], unseen: Collection[int] = ()
+    ) -> Iterator[SweepOutcome]:
         """They would be failed."""
+        del unseen
         yield from (failed(backup, reason) for backup, reason in batch)
 
     def abort(self, batch: list[Backup]) -> Iterator[SweepOutcome]:

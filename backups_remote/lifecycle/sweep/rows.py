@@ -15,8 +15,8 @@ from django.db.models import F
 from django.utils import timezone
 
 from backups_remote.lifecycle import lease
-from backups_remote.lifecycle.complete import find_verified_object
-from backups_remote.lifecycle.rules.age import may_still_appear
+from backups_remote.lifecycle.complete import Look, look_for_unsent
+from backups_remote.lifecycle.rules.age import is_past_late_objects, may_still_appear
 from backups_remote.lifecycle.rules.deletion import has_nothing_stored, is_configured
 from backups_remote.lifecycle.sweep.decide import (
     Decision,
@@ -140,6 +140,7 @@ class RowSweep:
         stale = [backup for backup in silent if not has_nothing_stored(backup)]
         look = partial(examine, staleness=self.staleness)
         to_recover: list[tuple[Backup, tuple[str, ...]]] = []
+        unseen: set[int] = set()
         to_fail = [
             (backup, why_given_up(backup, Finding(), self.staleness.now))
             for backup in silent
@@ -155,23 +156,29 @@ class RowSweep:
             elif decision is Decision.RECOVER:
                 to_recover.append((backup, finding.whole_etags or ()))
             elif decision is Decision.FAIL:
+                if finding.is_unseen:
+                    unseen.add(backup.pk)
                 to_fail.append((backup, why_given_up(backup, finding, self.staleness.now)))
             if len(to_recover) >= self.workers:
                 yield from self.effects.recover(to_recover)
                 to_recover.clear()
             if len(to_fail) >= self.workers:
-                yield from self.effects.fail(to_fail)
+                yield from self.effects.fail(to_fail, unseen)
                 to_fail.clear()
         yield from self.effects.recover(to_recover)
-        yield from self.effects.fail(to_fail)
+        yield from self.effects.fail(to_fail, unseen)
 
     def _abort_left_behind(self, batch: list[Backup]) -> Iterator[SweepOutcome]:
         """Abort what failed backups left in the store, once no object of theirs can appear."""
         to_abort: list[Backup] = []
         # safeguard: failed-upload-checked-first
-        for backup, found in at_store(batch, find_verified_object, self.workers):
+        for backup, found in at_store(batch, look_for_unsent, self.workers):
             if isinstance(found, Fault):
                 yield fault(backup, found.reason)
+            elif found is Look.REFUSED:
+                # safeguard: unseen-object-waited-for
+                if is_past_late_objects(backup, now=self.staleness.now):
+                    to_abort.append(backup)
             elif found is not None:
                 # The store completed the upload after the backup had been given up.
                 yield from self.effects.complete_found(backup, found)

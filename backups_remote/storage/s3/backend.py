@@ -34,8 +34,8 @@ from backups_remote.storage.base import StorageBackend
 from backups_remote.storage.parts import bare_etag, multipart_etag
 from backups_remote.storage.s3.checks import check_configuration, check_store
 from backups_remote.storage.s3.clients import Clients
-from backups_remote.storage.s3.differences import Call, Means
-from backups_remote.storage.s3.errors import means, translated_errors
+from backups_remote.storage.s3.differences import Call, Means, is_refusal
+from backups_remote.storage.s3.errors import code_of, means, translated_errors
 from backups_remote.storage.s3.listing import list_parts, lists_version, pages_of_uploads
 from backups_remote.storage.s3.parameters import CONTENT_TYPE, MARK, object_parameters
 from backups_remote.storage.s3.place import place_of, refuse_another_place
@@ -108,7 +108,7 @@ class S3Backend(StorageBackend):
 
     def create_upload(self, key: str, mark: str) -> str:
         """CreateMultipartUpload, with the alias's object parameters and ``mark``."""
-        with translated_errors("the start of an upload"):
+        with translated_errors("the start of an upload", Call.CREATE):
             answer = self._client.create_multipart_upload(
                 **object_parameters(self._storage, self._client, key, mark),
                 Bucket=self._bucket,
@@ -254,6 +254,8 @@ class S3Backend(StorageBackend):
                 content_type=head.get("ContentType", ""),
                 version_id=head.get("VersionId", ""),
                 is_readable=_is_readable(head),
+                retained_until=head.get("ObjectLockRetainUntilDate"),
+                is_held=head.get("ObjectLockLegalHoldStatus") == "ON",
             )
 
     def is_intact(self, key: str, *, version_id: str = "") -> bool:
@@ -306,6 +308,13 @@ class S3Backend(StorageBackend):
                     and not lists_version(self._client, self._bucket, key, version_id)
                 ):
                     return
+                retries = error.response.get("ResponseMetadata", {}).get("RetryAttempts", 0)
+                if retries and is_refusal(Call.DELETE, code_of(error)):
+                    # safeguard: repeated-deletion-not-refused
+                    raise StorageUnavailable(
+                        f"The store answered {code_of(error)} to the second try of a deletion; "
+                        "the first may be under way."
+                    ) from error
                 raise
 
     @staticmethod

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from backups_remote.exceptions import (
     StorageError,
+    StorageRefused,
     StorageUnavailable,
     UploadNotFound,
     UploadRejected,
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 class Call(enum.Enum):
     """The calls whose error answers are interpreted."""
 
+    CREATE = "CreateMultipartUpload"
     LIST_PARTS = "ListParts"
     COMPLETE = "CompleteMultipartUpload"
     ABORT = "AbortMultipartUpload"
@@ -124,6 +126,29 @@ DROPS_UPLOADS_AFTER: Final[Mapping[str, dt.timedelta]] = {"minio": dt.timedelta(
 #: seen on a release of 2026-02: it lists by exact key, or uploads that began since its last start.
 LISTS_SOME_UPLOADS: Final[frozenset[str]] = frozenset({"minio"})
 
+#: The code by which every store refuses a call that a right is missing for, or that a rule forbids.
+_REFUSAL: Final = "AccessDenied"
+#: Other answers that say so, to one call.
+_OTHER_REFUSALS: Final[Mapping[Call, str]] = {
+    # An answer to HEAD has no body and so no code. Without s3:ListBucket it is also the answer
+    # where there is no object (Amazon S3, its manual).
+    Call.HEAD: "403",
+    # "Object is WORM protected": MinIO and versitygw, of an object under a retention period.
+    Call.DELETE: "InvalidRequest",
+}
+#: What the access key needs for a call.
+_RIGHTS: Final[Mapping[Call, str]] = {
+    Call.CREATE: "s3:PutObject",
+    Call.LIST_PARTS: "s3:ListMultipartUploadParts",
+    Call.COMPLETE: "s3:PutObject",
+    Call.ABORT: "s3:AbortMultipartUpload",
+    Call.LIST_UPLOADS: "s3:ListBucketMultipartUploads",
+    Call.LIST_ALL_UPLOADS: "s3:ListBucketMultipartUploads",
+    Call.HEAD: "s3:GetObject or, where there may be no object, s3:ListBucket",
+    Call.GET: "s3:GetObject or, where there may be no object, s3:ListBucket",
+    Call.DELETE: "s3:DeleteObject or, for a version, s3:DeleteObjectVersion",
+}
+
 _ERRORS: Final[Mapping[Means, type[StorageError]]] = {
     Means.UPLOAD_GONE: UploadNotFound,
     Means.REJECTED: UploadRejected,
@@ -143,8 +168,19 @@ def error_for(call: Call | None, code: str, doing: str) -> StorageError:
 
     The message names the code only: a store's own message can contain URLs, keys and signatures.
     """
-    kind = _ERRORS.get(meaning_of(call, code), StorageUnavailable)
-    return kind(f"The store answered {code} to {doing}.")
+    said = f"The store answered {code} to {doing}."
+    kind = _ERRORS.get(meaning_of(call, code))
+    if kind is not None:
+        return kind(said)
+    if call is not None and is_refusal(call, code):
+        kept = ", or the bucket keeps the object" if call is Call.DELETE else ""
+        return StorageRefused(f"{said} The access key may lack {_RIGHTS[call]}{kept}.")
+    return StorageUnavailable(said)
+
+
+def is_refusal(call: Call, code: str) -> bool:
+    """Whether the store refuses this call for good: a right is missing, or a rule forbids it."""
+    return code in {_REFUSAL, _OTHER_REFUSALS.get(call)}
 
 
 def uploads_dropped_after(server_header: str) -> dt.timedelta | None:
