@@ -3,7 +3,8 @@
 Each actor (a GET, a report, a sweep, a deletion, a rotation, a restore …) runs in a thread of its
 own, with its own database connection, as if on a panel of its own. It stops at every gate: before
 and after each store call and each transition of a row. Hypothesis chooses who goes on next, who
-dies at its gate, who freezes there and loses its claim, and when the store falls silent.
+dies at its gate, who freezes there and loses its claim, and when the store falls silent or refuses
+to delete.
 
 Whatever happens:
 
@@ -50,6 +51,7 @@ from backups_remote.exceptions import (
     DaemonNotBegun,
     DaemonUnclear,
     StorageError,
+    StorageRefused,
     StorageTimeout,
 )
 from backups_remote.models import RESTORING, Backup, Node, Server
@@ -194,6 +196,8 @@ class Life(RuleBasedStateMachine):
         self.ticket = None
         self.was_successful = False
         self.falls_silent = False
+        self.refuses_deletions = False
+        self.leaves_deletions_unanswered = False
         self.unanswered = []
 
     @initialize(
@@ -202,7 +206,7 @@ class Life(RuleBasedStateMachine):
             st.sampled_from(
                 [
                     *("report", "sweep", "ask", "stream", "failure", "delete", "rotate"),
-                    *("restore", "lock", "back up", "host"),
+                    *("restore", "lock", "back up", "host", "refusals", "silent deletion"),
                 ]
             ),
             max_size=3,
@@ -250,6 +254,8 @@ class Life(RuleBasedStateMachine):
             "lock": lambda: self.start_lock("backup"),
             "host": self.start_host,
             "overrun": self.end_restore_limit,
+            "refusals": self.store_refuses_deletions,
+            "silent deletion": self.store_stops_answering_deletions,
         }[who]()
 
     def make(self, backup, archive):
@@ -439,6 +445,16 @@ class Life(RuleBasedStateMachine):
         """The next Complete is taken in hand, and not answered in time."""
         self.falls_silent = True
 
+    @rule()
+    def store_refuses_deletions(self):
+        """As under a policy, until it is changed again."""
+        self.refuses_deletions = not self.refuses_deletions
+
+    @rule()
+    def store_stops_answering_deletions(self):
+        """The next one is taken in hand, and not answered in time."""
+        self.leaves_deletions_unanswered = True
+
     @precondition(lambda self: self.unanswered)
     @rule()
     def store_finishes_late(self):
@@ -572,7 +588,7 @@ class Life(RuleBasedStateMachine):
         self.remove_finished_actors()
         if not hasattr(self, "backup"):
             return
-        self.falls_silent = False
+        self.falls_silent = self.refuses_deletions = self.leaves_deletions_unanswered = False
         if self.unanswered:
             self.store_finishes_late()
         Backup.objects.update(quiet_until=None)
@@ -659,6 +675,25 @@ def answering_late(complete_upload, backend):
 
         machine.unanswered.append(finish)
         raise StorageTimeout
+
+    return wrapper
+
+
+def refusing_deletions(delete, backend):
+    """Delete, unless the store refuses; or it may do so at any later time."""
+
+    @functools.wraps(delete)
+    def wrapper(*args, **kwargs):
+        machine = backend.machine
+        if machine.leaves_deletions_unanswered:
+            machine.leaves_deletions_unanswered = False
+            tried["unanswered deletions"] += 1
+            machine.unanswered.append(lambda: delete(*args, **kwargs))
+            raise StorageTimeout
+        if machine.refuses_deletions:
+            tried["refusals"] += 1
+            raise StorageRefused
+        delete(*args, **kwargs)
 
     return wrapper
 

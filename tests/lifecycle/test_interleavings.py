@@ -22,6 +22,7 @@ from tests.lifecycle.interleavings import (
     answering_late,
     checking_rotation,
     gated,
+    refusing_deletions,
     tried,
     unless_frozen,
 )
@@ -44,6 +45,7 @@ def life(disk, s3, store, location, monkeypatch, settings):
     monkeypatch.setattr(
         backend, "complete_upload", answering_late(backend.complete_upload, backend)
     )
+    monkeypatch.setattr(backend, "delete", refusing_deletions(backend.delete, backend))
     for name in GATED_CALLS:
         monkeypatch.setattr(backend, name, gated(getattr(backend, name)))
     monkeypatch.setattr(Backup, "_move", gated(Backup._move))
@@ -135,6 +137,19 @@ WHOLE = st.tuples(
 )
 
 
+#: Several delete at once, in a store that refuses for a while, or finishes late.
+REFUSED = st.tuples(
+    st.just("whole"),
+    st.lists(
+        st.sampled_from(
+            [*["delete old", "delete old", "delete", "rotate", "sweep"], "restore old", "refusals"]
+        ),
+        min_size=2,
+        max_size=4,
+    ).flatmap(lambda crowd: st.permutations([*crowd, "refusals", "silent deletion"])),
+)
+
+
 #: Who, and how many gates on: all the way as often as a little, to death (0) now and then.
 SCHEDULES = st.lists(
     st.tuples(st.integers(0, 3), st.sampled_from([1, 1, 99, 99, 2, 3, 5, 0])),
@@ -146,7 +161,7 @@ SCHEDULES = st.lists(
 def play_schedules(life, examples, **more):
     with TOTALS.losing():
         limited(examples, **more)(
-            given(st.one_of(UPLOADED, WHOLE), SCHEDULES)(
+            given(st.one_of(UPLOADED, WHOLE, REFUSED), SCHEDULES)(
                 lambda crowd, schedule: play(life, *crowd, schedule)
             )
         )()
