@@ -15,7 +15,9 @@ from django.utils import timezone
 
 from backups_remote import lifecycle
 from backups_remote.admin import actions
+from backups_remote.exceptions import StorageRefused
 from backups_remote.models import Backup
+from backups_remote.storage import get_backend
 from tests.admin.pages import LIST, backup_in, page_of, rows, said, text
 from tests.support.factories import BackupFactory
 from tests.support.scripted import Answer
@@ -257,6 +259,19 @@ def test_actions_end_in_time(act, monkeypatch):
 def test_no_transaction_is_around_store_calls(url):
     """Under ATOMIC_REQUESTS too."""
     assert resolve(url).func._non_atomic_requests == set(connections)
+
+
+def test_archive_that_the_store_keeps_is_named_with_its_reason(act, completed_backup, monkeypatch):
+    def refuse(*_, **__):
+        raise StorageRefused("The store answered AccessDenied.")
+
+    monkeypatch.setattr(get_backend(completed_backup.disk), "delete", refuse)
+    answer = act("delete_selected", [completed_backup], post="yes")
+    assert said(answer) == [
+        f"Not done: {completed_backup}. The store answered AccessDenied. The backup stays."
+    ]
+    completed_backup.refresh_from_db()
+    assert completed_backup.state is State.COMPLETED
 
 
 def test_foreign_object_is_kept_and_named(act, completed_backup, s3, store):

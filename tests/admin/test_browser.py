@@ -1,5 +1,6 @@
 """The admin in a real browser, with the store behind it. ``SCREENSHOTS=1`` takes the README's."""
 
+import datetime as dt
 import os
 import re
 from pathlib import Path
@@ -189,6 +190,13 @@ def test_unverified_badge_and_refusal(page, host, tmp_path):
     Backup.objects.filter(is_recovered=True).update(
         refused_at=timezone.now(),
         refusal="size: 10415298970 is reported, the store holds 10415298969.",
+        deletion_refused_at=timezone.now(),
+        deletion_refusal=(
+            "The store answered AccessDenied to the deletion of an object. The access key may lack "
+            "s3:DeleteObject or, for a version, s3:DeleteObjectVersion, or the bucket keeps the "
+            "object. It is retained until 2031-04-01 06:00 UTC."
+        ),
+        retained_until=timezone.now() + dt.timedelta(days=1000),
     )
     see_list(page)
     recovered = page.locator("#result_list tbody tr").filter(has_text="Unverified")
@@ -200,6 +208,7 @@ def test_unverified_badge_and_refusal(page, host, tmp_path):
     expect(page.locator(".backup-unverified")).to_have_text("Unverified")
     theme.show_group(page, "Report and end")
     expect(page.get_by_text("is reported, the store holds")).to_be_visible()
+    expect(page.get_by_text("It is retained until 2031")).to_be_visible()
     picture(page, tmp_path / "unverified.png", whole=True)
     assert fits(page)
 
