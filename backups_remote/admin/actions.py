@@ -121,7 +121,7 @@ def expire(backups: Sequence[Backup]) -> ActionResult:
                 continue  # about a disk that is not configured: reported per backup below
             backup = few[outcome.subject]
             reported.add(outcome.subject)
-            if outcome.action is SweepAction.ERROR:
+            if outcome.action in {SweepAction.ERROR, SweepAction.NOTICE}:
                 result.refuse(backup, outcome.detail)
             else:
                 result.done.append(backup)

@@ -17,6 +17,7 @@ from django.utils import timezone
 
 from backups_remote.daemon import Deletion, get_daemon, is_callable
 from backups_remote.exceptions import StorageRefused, StorageTimeout
+from backups_remote.lifecycle.rules.age import as_on_a_row
 from backups_remote.lifecycle.rules.ownership import can_have_object, why_foreign
 
 if TYPE_CHECKING:
@@ -79,7 +80,9 @@ def take_back(backup: Backup, erasure: Erasure) -> bool:
     what failed, of which there is nothing to keep.
     """
     kept, reason = erasure.kept, erasure.refusal
-    until = None if kept is None else kept.retained_until
+    retained_until = None if kept is None else kept.retained_until
+    # safeguard: retained-until-as-on-a-row
+    until = None if retained_until is None else as_on_a_row(retained_until)
     is_back = kept is not None and backup.take_back_deletion(reason, until)
     if is_back:
         logger.warning("The archive of backup %s was not deleted. %s", backup.uuid, reason)
@@ -90,9 +93,10 @@ def take_back(backup: Backup, erasure: Erasure) -> bool:
 
 def _erase_in_store(backup: Backup, backend: StorageBackend) -> Erasure:
     key, version_id = backup.object_key, backup.version_id
-    if backup.upload_id:  # safeguard: deletion-aborts-upload
-        backend.abort_upload(key, backup.upload_id)
-    if not version_id:  # safeguard: deletion-by-version
+    if backup.upload_id:
+        _abort(backup, backend)  # safeguard: deletion-aborts-upload
+    # A version with this name is overwritten by the next object (Amazon S3, its manual).
+    if version_id in {"", "null"}:
         found = _find(backup, backend)
         if found is None:
             # A deletion would leave a delete marker in a versioned bucket.
@@ -110,6 +114,16 @@ def _erase_in_store(backup: Backup, backend: StorageBackend) -> Erasure:
     return Erasure()
 
 
+def _abort(backup: Backup, backend: StorageBackend) -> None:
+    try:
+        backend.abort_upload(backup.object_key, backup.upload_id)
+    except StorageRefused as error:
+        # The upload of a whole archive is finished: there is nothing to abort.
+        if not backup.size:  # safeguard: refused-abort-of-failed-backup
+            raise
+        logger.warning("The upload of backup %s was not aborted. %s", backup.uuid, error)
+
+
 def _has_no_time_left(quiet_until: dt.datetime) -> bool:
     # safeguard: late-deletion-not-sent
     return timezone.now() > quiet_until - _CALLS_LAST + _SENT_WITHIN
@@ -117,7 +131,7 @@ def _has_no_time_left(quiet_until: dt.datetime) -> bool:
 
 def _find(backup: Backup, backend: StorageBackend) -> StoredObject | None:
     try:
-        return backend.stat(backup.object_key)
+        return backend.stat(backup.object_key, version_id=backup.version_id)
     except StorageRefused:
         # Without s3:ListBucket, that is the answer where there is no object.
         if can_have_object(backup):  # safeguard: refused-look-proves-nothing

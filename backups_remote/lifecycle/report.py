@@ -138,9 +138,12 @@ def _process_failure(backup: Backup, report: Report) -> Step:
     if backup.state is Backup.State.REPORTED:
         # The store decides about a recorded success, not a later report of a failure.
         raise SettlementInProgress
+    reason = report.reason or "the node reported failure"
     if backup.state is Backup.State.FAILED:  # safeguard: failure-repeatable
+        if backup.failed_in_silence:
+            backup.confirm_failure(reason)  # safeguard: told-failure-is-final
         return ACCEPTED
-    if not backup.fail(report.reason or "the node reported failure"):
+    if not backup.fail(reason):
         return OVERTAKEN
     _abort_upload(backup)
     announce_end(backup)  # safeguard: failure-signal

@@ -99,8 +99,13 @@ def plan_rotation(server: Server) -> list[Backup]:
 
 
 def _is_above_limit(server: Server) -> bool:
+    """Whether it has too many, those in deletion included: the store may refuse that."""
     limit = server.backup_limit
-    return limit is not None and _all_of(server).completed().count() > limit
+    if limit is None:
+        return False
+    rows = _all_of(server)
+    # safeguard: refused-rotation-stays-due
+    return rows.completed().count() + rows.deleting().count() > limit
 
 
 def _all_of(server: Server) -> BackupQuerySet:

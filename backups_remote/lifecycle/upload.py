@@ -90,7 +90,7 @@ def backend_taking_parts(backup: Backup) -> StorageBackend:
 
 
 def _failed_in_silence(backup: Backup) -> bool:
-    return backup.failed_in_silence and not backup.upload_id
+    return backup.failed_in_silence and not backup.upload_id and backup.refused_at is None
 
 
 def _renew(backup: Backup, backend: StorageBackend, size: int) -> UploadTicket | Overtaken | None:

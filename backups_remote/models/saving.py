@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
-from django.db import models, router
+from django.db import models
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -44,9 +44,11 @@ class WrittenManager(models.Manager["_Row"]):
 
     def get_queryset(self) -> models.QuerySet[_Row]:
         """All rows; of a database that is named, if one is."""
-        hints: dict[str, Any] = self._hints  # type: ignore[attr-defined]
+        rows = super().get_queryset()
+        # As for a queryset that is about to write, its copies included.
         # safeguard: instances-read-where-written
-        return super().get_queryset().using(self._db or router.db_for_write(self.model, **hints))
+        rows._for_write = True  # type: ignore[attr-defined]  # noqa: SLF001
+        return rows
 
 
 class GuardedModel(models.Model):

@@ -48,7 +48,7 @@ UPLOADING: Final = UNREPORTED & ~Q(upload_id="")
 REPORTED: Final = OPEN & Q(reported_at__isnull=False)
 COMPLETED: Final = ENDED & Q(is_successful=True)
 FAILED: Final = ENDED & Q(is_successful=False)
-FAILED_IN_SILENCE: Final = FAILED & Q(failed_in_silence=True, upload_id="")
+FAILED_IN_SILENCE: Final = FAILED & Q(failed_in_silence=True, upload_id="", refused_at__isnull=True)
 STATES: Final = {
     BackupState.PENDING: UNREPORTED & Q(upload_id=""),
     BackupState.UPLOADING: UPLOADING,

@@ -246,6 +246,16 @@ class BackupTransitions(BackupMoves):
         # safeguard: states-fail
         return self._fail(_IF_UNREPORTED, seen, reason, failed_in_silence=in_silence)
 
+    def confirm_failure(self, reason: str) -> bool:
+        """FAILED → FAILED: its node was silent, and says now that it failed."""
+        return self._move(  # safeguard: states-confirm-failure
+            _IF_FAILED_IN_SILENCE,
+            None,
+            Note(EventKind.FAILED, reason[:LONGEST_REASON]),
+            failure=reason[:LONGEST_REASON],
+            failed_in_silence=False,
+        )
+
     def fail_reported(self, reason: str) -> bool:
         """REPORTED → FAILED: the store holds neither the upload nor the object."""
         return self._fail(_IF_REPORTED, self._claimed, reason)  # safeguard: states-fail-reported

@@ -9,6 +9,7 @@ from django.db import DatabaseError
 from django.utils import timezone
 
 from backups_remote import lifecycle
+from backups_remote.lifecycle.sweep import carry_out
 from backups_remote.models import Backup, Server
 from tests.support.factories import ServerFactory
 from tests.support.memory import completed_backup, remaining_uuids, success, uploaded
@@ -116,6 +117,24 @@ def test_sweep_of_one_disk_leaves_rotations(server):
         completed_backup(server)
     rotating(server)
     assert sweep(disk="memory") == []
+
+
+def test_server_that_goes_away_does_not_stop_the_next(server, monkeypatch):
+    others = ServerFactory(backup_limit=2)
+    for one in (server, others):
+        completed_backup(one)
+        completed_backup(one)
+        rotating(one)
+    begin = carry_out.begin_rotation
+
+    def begin_late(one):
+        if one == server:
+            Backup.objects.filter(server=server).delete()
+            Server.objects.filter(pk=server.pk).delete()
+        return begin(one)
+
+    monkeypatch.setattr(carry_out, "begin_rotation", begin_late)
+    assert [action for action, _ in sweep()] == ["deleted"]
 
 
 def test_fault_of_one_server_does_not_stop_the_next(server, monkeypatch):

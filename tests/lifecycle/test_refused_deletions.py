@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import datetime as dt
 import io
 import json
@@ -22,6 +23,7 @@ from backups_remote.exceptions import (
     StorageUnavailable,
 )
 from backups_remote.lifecycle import report
+from backups_remote.lifecycle.rules.deletion import is_kept_by_store
 from backups_remote.models import Backup, EventKind, Server
 from backups_remote.testing import MemoryBackend
 from tests.support.disks import new_bucket
@@ -30,6 +32,7 @@ from tests.support.factories import BackupFactory, ServerFactory
 from tests.support.http import change_disk_options, upload
 from tests.support.memory import (
     completed_backup,
+    put_foreign_object,
     put_part,
     raising,
     remaining_uuids,
@@ -225,6 +228,63 @@ def test_rotation_leaves_out_what_the_store_keeps(memory, refused, retained, goe
         retained_until=None if retained is None else now + retained,
     )
     assert lifecycle.rotate_backups(oldest.server) == ([oldest.uuid] if goes else [])
+
+
+def test_rotation_that_the_store_refused_is_due_again(memory):
+    """Its next in line is locked: only the one that was refused can go."""
+    oldest, second, newest = above_limit(backups=3, limit=2)
+    Backup.objects.filter(pk=newest.pk).update(rotation_due=True)
+    lifecycle.lock_backup(second)
+    memory.instead["delete"] = raising(REFUSED)
+    assert lifecycle.rotate_backups(newest.server) == []
+    assert sweep_actions(NOW) == []
+    del memory.instead["delete"]
+    long_ago = timezone.now() - dt.timedelta(days=2)
+    Backup.objects.filter(pk=oldest.pk).update(deletion_refused_at=long_ago)
+    assert sweep_actions(NOW) == ["deleted"]
+    assert sweep_actions(NOW) == []
+
+
+def test_times_without_a_zone_take_the_end_of_a_retention_period(memory, settings):
+    settings.USE_TZ = False
+    backup = completed_backup()
+    memory.instead["delete"] = raising(REFUSED)
+    until = dt.datetime(2031, 4, 1, 6, tzinfo=dt.UTC)
+    memory.instead["stat"] = lambda call: dataclasses.replace(call(), retained_until=until)
+    with pytest.raises(StorageRefused, match="2031-04-01 06:00 UTC"):
+        lifecycle.delete_backup(backup)
+    backup.refresh_from_db()
+    default = timezone.get_default_timezone()
+    assert backup.retained_until == until.astimezone(default).replace(tzinfo=None)
+    assert is_kept_by_store(backup)
+
+
+def test_refused_abort_keeps_no_whole_archive(memory):
+    """Its upload is finished: there is nothing to abort."""
+    backup = completed_backup()
+    memory.instead["abort_upload"] = raising(REFUSED)
+    lifecycle.delete_backup(backup)
+    assert MemoryBackend.objects == {}
+
+
+def test_refused_abort_of_a_failed_backup_is_an_error(memory):
+    backup = uploading_backup()
+    memory.instead["abort_upload"] = raising(REFUSED)
+    assert sweep_actions(NOW) == ["error"]
+    with pytest.raises(StorageRefused, match="The sweep tries again"):
+        lifecycle.delete_backup(backup)
+    assert sweep_actions(NOW) == ["error"]
+    del memory.instead["abort_upload"]
+    assert sweep_actions(NOW) == ["deleted"]
+
+
+def test_object_that_took_the_place_of_the_null_version_is_left(memory):
+    """Where versions are suspended, the next object has the same version id."""
+    backup = completed_backup()
+    Backup.objects.update(version_id="null")
+    put_foreign_object(backup)
+    assert lifecycle.delete_backup(backup) is not None
+    assert memory.calls["delete"] == 0
 
 
 def test_refused_archive_that_is_gone_after_all_takes_its_row_along(memory):

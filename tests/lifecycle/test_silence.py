@@ -105,7 +105,51 @@ def with_an_upload(backup):
     sweep_actions(NOW)
 
 
-@pytest.mark.parametrize("end", [operator, node, refused, with_an_upload])
+def told_later(backup):
+    sweep_actions(NOW)
+    lifecycle.record_report(backup, failure_report())
+    backup.refresh_from_db()
+    assert backup.failure == "the node reported failure"
+    lifecycle.record_report(backup, failure_report())
+
+
+def test_refused_report_after_the_silence_is_final():
+    backup = lifecycle.start_backup(ServerFactory())
+    sweep_actions(NOW)
+    with pytest.raises(ReportRefused):
+        lifecycle.record_report(backup, Report(True, "sha1:abc", SIZE))
+    with pytest.raises(AlreadyCompleted):
+        ask_for_size(backup)
+    with pytest.raises(AlreadyCompleted):
+        ask_for_parts(backup)
+
+
+def test_upload_that_is_about_to_be_written_is_no_orphan(memory):
+    """A sweep runs between the store's answer and the UPDATE that names the upload."""
+    backup = failed_in_silence()
+    swept = []
+
+    def create(call):
+        upload_id = call()
+        swept.extend(sweep_actions(NOW))
+        return upload_id
+
+    memory.instead["create_upload"] = create
+    ticket = ask_for_size(backup)
+    assert swept == []
+    MemoryBackend.put_part(ticket.urls[0], b"archive")
+
+
+def test_upload_that_its_caller_never_wrote_is_an_orphan(memory):
+    backup = failed_in_silence()
+    backend = MemoryBackend("memory")
+    upload_id = backend.create_upload(backend.object_key(backup.server.uuid, backup.uuid), "mark")
+    assert sweep_actions(NOW) == []
+    MemoryBackend.uploads[upload_id].started_at -= dt.timedelta(days=1)
+    assert sweep_actions(NOW) == ["orphan aborted"]
+
+
+@pytest.mark.parametrize("end", [operator, node, told_later, refused, with_an_upload])
 def test_failure_for_any_other_reason_is_final(end):
     backup = lifecycle.start_backup(ServerFactory())
     end(backup)

@@ -67,6 +67,7 @@ MOVES = {
     "fail_reported": (lambda b: b.fail_reported("why"), {S.REPORTED}),
     "forget_upload": (lambda b: b.forget_upload(), {S.FAILED}),
     "begin_deletion": (lambda b: b.begin_deletion(), {S.COMPLETED, S.FAILED}),
+    "confirm_failure": (lambda b: b.confirm_failure("why"), set()),
     "begin_erasing": (lambda b: b.begin_erasing(timezone.now()), {S.DELETING}),
     "take_back_deletion": (lambda b: b.take_back_deletion("why", None), {S.DELETING}),
     "note_refused_deletion": (lambda b: b.note_refused_deletion("why", None), {S.DELETING}),

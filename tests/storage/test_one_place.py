@@ -41,6 +41,14 @@ class BucketPerTenant(S3Storage):
         return self.buckets[TENANT.get()]
 
 
+class NowhereWithoutTenant(S3Storage):
+    """What a tenant's storage may do outside of a request."""
+
+    @property
+    def location(self):
+        raise LookupError("no tenant")
+
+
 class SetOncePerProcess(S3Storage):
     """A location that is computed once stays what it is."""
 
@@ -109,6 +117,14 @@ def test_e104_storage_class_that_computes_its_place(in_two_places, name):
     (error,) = [m for m in ours.check_disks(None) if m.id == "backups_remote.E104"]
     assert name in error.msg
     assert "alias for each place" in error.hint
+
+
+def test_class_that_cannot_tell_its_place_is_not_configured(settings, store, daemon, server):
+    with_disk(settings, f"{__name__}.{NowhereWithoutTenant.__qualname__}", **store.storage_options)
+    backup = BackupFactory(server=server, disk="s3")
+    assert daemon.ask(backup, 10).status_code == 503
+    assert {o.action for o in lifecycle.sweep()} == {"error"}
+    assert "cannot be set up" in str([m.msg for m in ours.check_disks(None)])
 
 
 def test_location_that_is_computed_once_is_served(serve, server):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from typing import TYPE_CHECKING, Final
 
+from django.conf import settings
 from django.utils import timezone
 
 if TYPE_CHECKING:
@@ -33,6 +34,13 @@ def aware(moment: dt.datetime) -> dt.datetime:
         # safeguard: naive-times-default-zone
         return timezone.make_aware(moment, timezone.get_default_timezone())
     return moment
+
+
+def as_on_a_row(moment: dt.datetime) -> dt.datetime:
+    """``moment``, which has a time zone, as a row keeps it: without one where USE_TZ is off."""
+    if settings.USE_TZ:
+        return moment
+    return timezone.make_naive(moment, timezone.get_default_timezone())
 
 
 def may_still_appear(backup: Backup, *, now: dt.datetime | None = None) -> bool:

@@ -34,13 +34,14 @@ from backups_remote.lifecycle.sweep.effects import aborted, failed, found_whole,
 from backups_remote.lifecycle.sweep.outcomes import fault, outcome, unverified
 from backups_remote.lifecycle.sweep.pool import Fault, at_store, explain, in_chunks
 from backups_remote.lifecycle.totals import renew_snapshot
+from backups_remote.models import Server
 from backups_remote.types import StoredObject, SweepAction, SweepOutcome
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator
 
     from backups_remote.lifecycle.sweep.staleness import Staleness
-    from backups_remote.models import Backup, Server
+    from backups_remote.models import Backup
     from backups_remote.storage import StorageBackend
     from backups_remote.types import OpenUpload
 
@@ -195,7 +196,9 @@ class CarryOut:
         # safeguard: sweep-waits-for-object
         may_appear = [b for b in moved if b.pk in unseen or may_still_appear(b)]
         to_abort = [b for b in moved if b.upload_id and b not in may_appear]
-        yield from (failed(b, b.failure) for b in moved if b not in to_abort)
+        for backup in moved:
+            if backup not in to_abort:
+                yield failed(backup, backup.failure, is_unseen=backup.pk in unseen)
         yield from self._abort(to_abort, lambda backup: failed(backup, backup.failure))
 
     def _fail(self, backup: Backup, reason: str) -> bool:
@@ -247,6 +250,8 @@ class CarryOut:
             # Once more after a refusal: the next one gives way instead.
             while going := begin_rotation(server):
                 yield from self.delete(going)
+        except Server.DoesNotExist:
+            return  # it went away, with its backups
         except DatabaseError as error:
             logger.exception("The sweep could not rotate the backups of server %s.", server.uuid)
             yield SweepOutcome(SweepAction.ERROR, str(server.uuid), "", explain(error))
@@ -316,9 +321,12 @@ def _record_deletion(backup: Backup, result: erase.Erasure | Fault) -> Iterator[
     if isinstance(result, Fault):
         yield fault(backup, result.reason)
         return
-    if result.refusal:  # safeguard: refused-deletion-is-no-error
+    if result.refusal:
         stays = "it stays" if erase.take_back(backup, result) else "it is tried again"
-        yield outcome(SweepAction.NOTICE, backup, f"{stays}. {result.refusal}")
+        # A failed backup has nothing that could stay: its upload is what is left.
+        # safeguard: refused-deletion-is-no-error
+        action = SweepAction.ERROR if result.kept is None else SweepAction.NOTICE
+        yield outcome(action, backup, f"{stays}. {result.refusal}")
         return
     if result.is_under_way:  # safeguard: swept-deletion-under-way-keeps-row
         yield outcome(SweepAction.NOTICE, backup, "its node deletes the archive in the background")

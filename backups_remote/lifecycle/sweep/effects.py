@@ -99,8 +99,8 @@ class DryRun:
         self, batch: list[tuple[Backup, str]], unseen: Collection[int] = ()
     ) -> Iterator[SweepOutcome]:
         """They would be failed."""
-        del unseen
-        yield from (failed(backup, reason) for backup, reason in batch)
+        for backup, reason in batch:
+            yield failed(backup, reason, is_unseen=backup.pk in unseen)
 
     def abort(self, batch: list[Backup]) -> Iterator[SweepOutcome]:
         """Their uploads would be aborted."""
@@ -134,10 +134,13 @@ def found_whole(backup: Backup) -> SweepOutcome:
     return outcome(SweepAction.RECOVERED, backup, why)
 
 
-def failed(backup: Backup, reason: str) -> SweepOutcome:
-    """The outcome of a silent backup that is given up."""
+def failed(backup: Backup, reason: str, *, is_unseen: bool = False) -> SweepOutcome:
+    """The outcome of a silent backup that is given up.
+
+    ``is_unseen`` says that the store refused to show whether there is an object.
+    """
     why = reason
-    if backup.completion_sent_at is not None:
+    if is_unseen or backup.completion_sent_at is not None:
         why = f"{reason}; its upload is kept for days: its object may still appear"
     elif backup.upload_id:
         why = f"{reason}; its upload is aborted"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import enum
 from functools import partial
 from typing import TYPE_CHECKING, Final
@@ -10,6 +11,7 @@ from django.db import DatabaseError, router
 
 from backups_remote.conf import app_settings
 from backups_remote.exceptions import BackupsRemoteError, UploadNotFound
+from backups_remote.lifecycle.rules.age import is_older_than
 from backups_remote.lifecycle.sweep.pool import Fault, explain, in_chunks, in_parallel
 from backups_remote.models import Backup, Node, Server
 from backups_remote.storage import get_backend
@@ -34,6 +36,11 @@ _INCOMPLETE: Final = (
     "backups were asked for one by one; an upload that is under none of these is not found, and "
     "left for the store to drop."
 )
+
+
+#: For how long a node's call that began an upload may take to write it to its row. Generous: the
+#: store's clock tells when it began.
+_CALLS_LAST: Final = dt.timedelta(days=1)
 
 
 class OrphanEnd(enum.Enum):
@@ -170,7 +177,8 @@ def _without_owner(uploads: list[OpenUpload], backend: StorageBackend) -> list[O
     """Those that no row names, and that no call under way is about to note on a row.
 
     A node that asks for URLs of a backup that has not ended may have begun its upload in the
-    store and not written its row yet. Once the backup has ended no such call succeeds.
+    store and not written its row yet. Once the backup has ended no such call succeeds, unless it
+    failed in silence: then one that began a while ago does not.
     """
     keys = {upload.upload_id: backend.parse_key(upload.key) for upload in uploads}
     ids = {key.backup for key in keys.values() if key is not None}
@@ -178,16 +186,22 @@ def _without_owner(uploads: list[OpenUpload], backend: StorageBackend) -> list[O
     rows = _rows().filter(uuid__in=ids).order_by()
     owned: set[str] = set()
     unended: set[UUID] = set()
-    for row in rows.only("uuid", "upload_id", "reported_at", "completed_at"):
+    silent: set[UUID] = set()
+    for row in rows.only("uuid", "upload_id", "reported_at", "completed_at", "failed_in_silence"):
         owned.add(row.upload_id)
         if row.reported_at is None and row.completed_at is None:
             unended.add(row.uuid)
+        elif row.failed_in_silence:
+            silent.add(row.uuid)
     return [  # safeguard: owned-upload-kept
         upload
         for upload in uploads
         if upload.upload_id not in owned
         and (key := keys[upload.upload_id]) is not None
         and key.backup not in unended
+        and (  # safeguard: upload-of-silent-backup-kept
+            key.backup not in silent or is_older_than(upload.started_at, _CALLS_LAST)
+        )
     ]
 
 

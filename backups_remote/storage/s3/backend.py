@@ -69,7 +69,7 @@ class S3Backend(StorageBackend):
         except Exception as error:
             # A storage class may do anything in its constructor, even use the network.
             raise DiskNotConfigured(f"The disk {alias!r} cannot be set up.") from error
-        self._place = place_of(self._storage)
+        self._place = place_of(alias, self._storage)
         location = self._place.location.strip("/")
         self._prefix = f"{location}/" if location else ""
         self._key_pattern = re.compile(

@@ -20,9 +20,18 @@ class Place(NamedTuple):
     region_name: str | None
 
 
-def place_of(storage: Any) -> Place:
-    """What the storage says now."""
-    return Place(*(getattr(storage, name) for name in ATTRIBUTES))
+def place_of(alias: str, storage: Any) -> Place:
+    """What the storage says now.
+
+    Raises:
+        DiskNotConfigured: it cannot tell, without a tenant for example.
+
+    """
+    try:
+        return Place(*(getattr(storage, name) for name in ATTRIBUTES))
+    except Exception as error:
+        # Whatever a class of the host project raises.
+        raise DiskNotConfigured(f"The disk {alias!r} does not tell where it is.") from error
 
 
 def refuse_another_place(alias: str, storage: Any, first: Place) -> None:
@@ -37,7 +46,7 @@ def refuse_another_place(alias: str, storage: Any, first: Place) -> None:
     """
     changed = [
         name
-        for name, before, now in zip(ATTRIBUTES, first, place_of(storage), strict=True)
+        for name, before, now in zip(ATTRIBUTES, first, place_of(alias, storage), strict=True)
         if before != now
     ]
     if changed:
