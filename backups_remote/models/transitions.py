@@ -246,15 +246,18 @@ class BackupTransitions(BackupMoves):
         # safeguard: states-fail
         return self._fail(_IF_UNREPORTED, seen, reason, failed_in_silence=in_silence)
 
-    def confirm_failure(self, reason: str) -> bool:
-        """FAILED → FAILED: its node was silent, and says now that it failed."""
-        return self._move(  # safeguard: states-confirm-failure
-            _IF_FAILED_IN_SILENCE,
-            None,
-            Note(EventKind.FAILED, reason[:LONGEST_REASON]),
-            failure=reason[:LONGEST_REASON],
-            failed_in_silence=False,
-        )
+    def confirm_failure(self, reason: str = "") -> bool:
+        """FAILED → FAILED: it failed for silence alone, and is not opened again from now on.
+
+        ``reason`` is what its node says of it after all.
+        """
+        changes: dict[str, Any] = {"failed_in_silence": False}
+        note = None
+        if reason:
+            changes["failure"] = reason[:LONGEST_REASON]
+            note = Note(EventKind.FAILED, changes["failure"])
+        # safeguard: states-confirm-failure
+        return self._move(_IF_FAILED_IN_SILENCE, None, note, **changes)
 
     def fail_reported(self, reason: str) -> bool:
         """REPORTED → FAILED: the store holds neither the upload nor the object."""

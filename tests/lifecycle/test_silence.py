@@ -124,8 +124,8 @@ def test_refused_report_after_the_silence_is_final():
         ask_for_parts(backup)
 
 
-def test_upload_that_is_about_to_be_written_is_no_orphan(memory):
-    """A sweep runs between the store's answer and the UPDATE that names the upload."""
+def test_no_answer_names_an_upload_that_a_sweep_takes_for_an_orphan(memory):
+    """The sweep runs between the store's answer and the UPDATE that names the upload."""
     backup = failed_in_silence()
     swept = []
 
@@ -135,18 +135,42 @@ def test_upload_that_is_about_to_be_written_is_no_orphan(memory):
         return upload_id
 
     memory.instead["create_upload"] = create
-    ticket = ask_for_size(backup)
-    assert swept == []
-    MemoryBackend.put_part(ticket.urls[0], b"archive")
+    with pytest.raises(AlreadyCompleted):
+        ask_for_size(backup)
+    assert swept == ["orphan aborted"]
+    assert MemoryBackend.uploads == {}
 
 
-def test_upload_that_its_caller_never_wrote_is_an_orphan(memory):
+def test_upload_that_is_written_before_the_sweep_closes_the_backup_is_kept(memory, monkeypatch):
+    """The UPDATE comes between the sweep's look at the rows and its abort."""
     backup = failed_in_silence()
+    confirm = Backup.confirm_failure
     backend = MemoryBackend("memory")
-    upload_id = backend.create_upload(backend.object_key(backup.server.uuid, backup.uuid), "mark")
+    key = backend.object_key(backup.server.uuid, backup.uuid)
+    upload_id = backend.create_upload(key, "mark")
+
+    def confirm_late(self, reason=""):
+        row = Backup.objects.get()
+        assert row.start_upload(
+            upload_id=upload_id, mark="mark", key=key, size=SIZE, part_size=SIZE
+        )
+        return confirm(self, reason)
+
+    monkeypatch.setattr(Backup, "confirm_failure", confirm_late)
     assert sweep_actions(NOW) == []
-    MemoryBackend.uploads[upload_id].started_at -= dt.timedelta(days=1)
-    assert sweep_actions(NOW) == ["orphan aborted"]
+    assert list(MemoryBackend.uploads) == [upload_id]
+
+
+def test_uploads_that_their_callers_never_wrote_are_orphans(memory):
+    """In the run that fails their backup, too."""
+    backup = lifecycle.start_backup(ServerFactory())
+    backend = MemoryBackend("memory")
+    key = backend.object_key(backup.server.uuid, backup.uuid)
+    for mark in ("first", "second"):
+        backend.create_upload(key, mark)
+    assert sweep_actions(NOW, dry_run=True) == ["failed"]
+    assert sweep_actions(NOW) == ["failed", "orphan aborted", "orphan aborted"]
+    assert MemoryBackend.uploads == {}
 
 
 @pytest.mark.parametrize("end", [operator, node, told_later, refused, with_an_upload])

@@ -256,6 +256,13 @@ class CarryOut:
             logger.exception("The sweep could not rotate the backups of server %s.", server.uuid)
             yield SweepOutcome(SweepAction.ERROR, str(server.uuid), "", explain(error))
 
+    def close_silence(self, backup: Backup) -> bool:
+        """Open a backup that failed in silence no more; False if it was opened meanwhile.
+
+        Two uploads of one backup: the second finds it closed already.
+        """
+        return backup.confirm_failure() or not backup.failed_in_silence
+
     def abort_orphan(self, orphan: OpenUpload, backend: StorageBackend) -> None:
         """Abort an upload that no row owns."""
         backend.abort_upload(orphan.key, orphan.upload_id)

@@ -60,6 +60,9 @@ class Effects(Protocol):
     def rotate(self, server: Server) -> Iterator[SweepOutcome]:
         """Rotate the backups of a server whose rotation is due."""
 
+    def close_silence(self, backup: Backup) -> bool:
+        """Open a backup that failed in silence no more; False if it was opened meanwhile."""
+
     def abort_orphan(self, orphan: OpenUpload, backend: StorageBackend) -> None:
         """Abort an upload that no row owns. Runs in any thread."""
 
@@ -115,6 +118,11 @@ class DryRun:
     def rotate(self, server: Server) -> Iterator[SweepOutcome]:
         """They would be deleted."""
         yield from self.delete(plan_rotation(server))
+
+    def close_silence(self, backup: Backup) -> bool:
+        """It is left as it is."""
+        del backup
+        return True
 
     def abort_orphan(self, orphan: OpenUpload, backend: StorageBackend) -> None:
         """Nothing is done to it."""

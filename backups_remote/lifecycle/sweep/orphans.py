@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import enum
 from functools import partial
 from typing import TYPE_CHECKING, Final
@@ -11,14 +10,13 @@ from django.db import DatabaseError, router
 
 from backups_remote.conf import app_settings
 from backups_remote.exceptions import BackupsRemoteError, UploadNotFound
-from backups_remote.lifecycle.rules.age import is_older_than
 from backups_remote.lifecycle.sweep.pool import Fault, explain, in_chunks, in_parallel
 from backups_remote.models import Backup, Node, Server
 from backups_remote.storage import get_backend
 from backups_remote.types import OpenUpload, SweepAction, SweepOutcome
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Iterable, Iterator
     from uuid import UUID
 
     from backups_remote.lifecycle.sweep.effects import Effects
@@ -36,11 +34,6 @@ _INCOMPLETE: Final = (
     "backups were asked for one by one; an upload that is under none of these is not found, and "
     "left for the store to drop."
 )
-
-
-#: For how long a node's call that began an upload may take to write it to its row. Generous: the
-#: store's clock tells when it began.
-_CALLS_LAST: Final = dt.timedelta(days=1)
 
 
 class OrphanEnd(enum.Enum):
@@ -64,15 +57,14 @@ def sweep_orphans(
         backend = get_backend(disk)
         if not backend.presigned_uploads:
             return
-        end = partial(_end, backend=backend, staleness=staleness, effects=effects)
         is_partial = not _lists_by_prefix(backend)
         listed: set[str] = set()
         found = _listed(backend, listed, is_partial=is_partial)
-        yield from _abort_orphans(found, backend, staleness, end, workers)
+        yield from _abort_orphans(found, backend, staleness, effects, workers)
         if is_partial or not backend.lists_every_upload():
             asked = _KeysAsked(backend, workers)
             found = asked.uploads(without=listed)
-            yield from _abort_orphans(found, backend, staleness, end, workers)
+            yield from _abort_orphans(found, backend, staleness, effects, workers)
             for key, fault in asked.faults:
                 yield SweepOutcome(SweepAction.ERROR, key, disk, fault.reason)
             yield SweepOutcome(SweepAction.NOTICE, disk, disk, _INCOMPLETE)
@@ -84,12 +76,13 @@ def _abort_orphans(
     uploads: Iterable[OpenUpload],
     backend: StorageBackend,
     staleness: Staleness,
-    end: Callable[[OpenUpload], OrphanEnd],
+    effects: Effects,
     workers: int,
 ) -> Iterator[SweepOutcome]:
     disk = backend.alias
+    end = partial(_end, backend=backend, staleness=staleness, effects=effects)
     for chunk in in_chunks(_old_and_ours(uploads, backend, staleness), _CHUNK):
-        for orphan, result in in_parallel(_without_owner(chunk, backend), end, workers):
+        for orphan, result in in_parallel(_without_owner(chunk, backend, effects), end, workers):
             if isinstance(result, Fault):
                 yield SweepOutcome(SweepAction.ERROR, orphan.key, disk, result.reason)
             elif result is OrphanEnd.ABORTED:
@@ -173,12 +166,14 @@ def _end(
     return OrphanEnd.ABORTED
 
 
-def _without_owner(uploads: list[OpenUpload], backend: StorageBackend) -> list[OpenUpload]:
+def _without_owner(
+    uploads: list[OpenUpload], backend: StorageBackend, effects: Effects
+) -> list[OpenUpload]:
     """Those that no row names, and that no call under way is about to note on a row.
 
     A node that asks for URLs of a backup that has not ended may have begun its upload in the
-    store and not written its row yet. Once the backup has ended no such call succeeds, unless it
-    failed in silence: then one that began a while ago does not.
+    store and not written its row yet. Once the backup has ended no such call succeeds: one that
+    failed in silence is not opened again from here on.
     """
     keys = {upload.upload_id: backend.parse_key(upload.key) for upload in uploads}
     ids = {key.backup for key in keys.values() if key is not None}
@@ -186,22 +181,25 @@ def _without_owner(uploads: list[OpenUpload], backend: StorageBackend) -> list[O
     rows = _rows().filter(uuid__in=ids).order_by()
     owned: set[str] = set()
     unended: set[UUID] = set()
-    silent: set[UUID] = set()
+    silent: dict[UUID, Backup] = {}
     for row in rows.only("uuid", "upload_id", "reported_at", "completed_at", "failed_in_silence"):
         owned.add(row.upload_id)
         if row.reported_at is None and row.completed_at is None:
             unended.add(row.uuid)
         elif row.failed_in_silence:
-            silent.add(row.uuid)
-    return [  # safeguard: owned-upload-kept
-        upload
+            silent[row.uuid] = row
+    orphans = [  # safeguard: owned-upload-kept
+        (upload, key.backup)
         for upload in uploads
         if upload.upload_id not in owned
         and (key := keys[upload.upload_id]) is not None
         and key.backup not in unended
-        and (  # safeguard: upload-of-silent-backup-kept
-            key.backup not in silent or is_older_than(upload.started_at, _CALLS_LAST)
-        )
+    ]
+    return [
+        upload
+        for upload, backup in orphans
+        # safeguard: silent-backup-closed-first
+        if backup not in silent or effects.close_silence(silent[backup])
     ]
 
 
