@@ -100,12 +100,21 @@ def test_refusal_of_any_length_is_stored():
     assert row().refusal == "x" * 1024
 
 
-def test_report_during_new_upload_is_compared_with_the_new_upload():
+def test_report_during_new_upload_is_compared_with_the_new_upload(memory):
     backup = uploading_backup(size=100)
-    seen_before = row()
-    lifecycle.request_upload(backup, len(ARCHIVE))
-    backup.etag = put_part(backup)
-    lifecycle.record_report(seen_before, success(backup))
+    put_part(backup, b"another archive")
+
+    def list_parts(call):
+        """The node asks for another upload, and sends it, while the old one's parts are listed."""
+        del memory.instead["list_parts"]
+        listed = call()
+        other = row()
+        lifecycle.request_upload(other, len(ARCHIVE))
+        put_part(other)
+        return listed
+
+    memory.instead["list_parts"] = list_parts
+    lifecycle.record_report(backup, success())
     assert row().state is S.COMPLETED
 
 

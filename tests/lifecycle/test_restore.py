@@ -191,9 +191,16 @@ def test_other_server_status_clears_the_restore():
     assert (server.restoring_backup, server.restore_started_at) == (None, None)
 
 
-def test_restore_reloads_backup_after_marking_the_server():
+def test_restore_reloads_backup_after_marking_the_server(memory):
     backup = completed_backup(ServerFactory())
-    assert Backup.objects.get().begin_deletion()
+
+    def stat(call):
+        """Its deletion begins after the look at the archive."""
+        found = call()
+        assert Backup.objects.get().begin_deletion()
+        return found
+
+    memory.instead["stat"] = stat
     with pytest.raises(RestoreRefused):
         lifecycle.start_restore(backup)
     assert Server.objects.get().status is None
