@@ -347,7 +347,9 @@ def play_command(stage, commander, tally, case):
     if last.code != 0:
         tally.note(title, last.out)
     # What the store refuses to delete stays whole.
-    refused = {which for which, operation, _, kind in faults if f"{operation} {kind}" == _REFUSED}
+    refused = {
+        which for which, operation, _, kind in faults or () if f"{operation} {kind}" == _REFUSED
+    }
     for which, (backup, allowed) in enumerate(population.ends):
         tally.judge(stage, title, backup, WHOLE if which in refused else allowed)
     stray = stage.world.uploads(f"{stage.world.locations[stage.disk]}/")
