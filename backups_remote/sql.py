@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import datetime as dt
 import functools
+from array import array
 from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypeVar, cast
 
 from django.conf import settings
 from django.core.exceptions import FullResultSet
-from django.db import connections, router
+from django.db import connections, router, transaction
 from django.db.models import CharField, DateTimeField, TextField
 from django.db.models.sql import Query
+
+from backups_remote.reconnect import with_reconnect
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -61,6 +64,20 @@ def update_if(
     with connection.cursor() as cursor:
         cursor.execute(sql, params)
         return bool(cursor.rowcount)
+
+
+def keys_of(rows: QuerySet[Any]) -> array[int]:
+    """The primary keys of ``rows``, in their order, eight bytes each.
+
+    They are read in a transaction: a server-side cursor needs its session, and a pooler may give
+    each transaction another one.
+    """
+
+    def read() -> array[int]:
+        with transaction.atomic(using=rows.db):
+            return array("q", rows.values_list("pk", flat=True).iterator())
+
+    return with_reconnect(rows.db, read)
 
 
 def insert(model: type[Model], alias: str, values: dict[str, Any]) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Final
 
 from django.db import router
 
@@ -11,6 +12,8 @@ from backups_remote.lifecycle.rules.ownership import why_foreign
 from backups_remote.lifecycle.sweep.pool import Fault, in_parallel
 from backups_remote.lifecycle.transactions import refuse_open_transaction
 from backups_remote.models import Backup
+from backups_remote.reconnect import with_reconnect
+from backups_remote.sql import keys_of
 from backups_remote.storage import get_backend
 from backups_remote.types import CopyOutcome
 
@@ -21,7 +24,9 @@ if TYPE_CHECKING:
     from backups_remote.storage import StorageBackend
     from backups_remote.types import StoredObject
 
-_WORKERS = 16
+_WORKERS: Final = 16
+#: How many rows are read at a time.
+_BATCH: Final = 500
 
 
 def accept_copies(
@@ -46,8 +51,15 @@ def accept_copies(
         return []
     some = Backup.objects.all() if among is None else among
     rows = some.using(router.db_for_write(Backup)).filter(disk=disk)
-    backups = rows.completed().with_names().order_by("pk").iterator(chunk_size=500)
-    return list(_accept(backups, backend, dry_run=dry_run))
+    return list(_accept(_in_batches(rows.completed()), backend, dry_run=dry_run))
+
+
+def _in_batches(rows: BackupQuerySet) -> Iterator[Backup]:
+    """Every row once. No cursor stays open while the store is asked."""
+    keys = keys_of(rows.order_by("pk"))
+    for start in range(0, len(keys), _BATCH):
+        batch = rows.filter(pk__in=keys[start : start + _BATCH]).with_names().order_by("pk")
+        yield from with_reconnect(rows.db, partial(list, batch))
 
 
 def _accept(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from array import array
 from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
@@ -12,8 +11,10 @@ from django.utils import timezone
 
 from backups_remote.conf import app_settings
 from backups_remote.models import Backup, BackupEvent
+from backups_remote.sql import keys_of
 
 if TYPE_CHECKING:
+    from array import array
     from collections.abc import Iterator
 
 #: How many events one statement deletes.
@@ -38,7 +39,7 @@ def prunable() -> array[int]:
     backups = Backup.objects.using(database).filter(uuid=OuterRef("backup_uuid"))
     gone = old.exclude(Exists(backups))  # safeguard: existing-backup-keeps-events
     # Read beforehand, eight bytes each, so that the index is walked once.
-    return array("q", gone.order_by("at", "pk").values_list("pk", flat=True).iterator())
+    return keys_of(gone.order_by("at", "pk"))
 
 
 def prune(keys: array[int]) -> Iterator[int]:

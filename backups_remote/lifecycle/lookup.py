@@ -11,6 +11,7 @@ from django.db.models import F
 
 from backups_remote.exceptions import BackupNotFound
 from backups_remote.models import Backup
+from backups_remote.reconnect import with_reconnect
 from backups_remote.sql import Lookup
 
 if TYPE_CHECKING:
@@ -108,11 +109,10 @@ def reload(backup: Backup) -> None:
     backup.__dict__.pop("reported_etags", None)
     deferred = backup.get_deferred_fields()
     columns = (field.attname for field in Backup._meta.concrete_fields)  # noqa: SLF001
+    loaded = [column for column in columns if column not in deferred]
+    alias = router.db_for_write(Backup, instance=backup)
     try:
-        backup.refresh_from_db(
-            using=router.db_for_write(Backup, instance=backup),
-            fields=[column for column in columns if column not in deferred],
-        )
+        with_reconnect(alias, lambda: backup.refresh_from_db(using=alias, fields=loaded))
     except Backup.DoesNotExist:
         raise BackupNotFound from None
 

@@ -10,6 +10,7 @@ from django.utils import timezone
 
 from backups_remote.lifecycle.events import announce_restore
 from backups_remote.models import Backup, Server
+from backups_remote.reconnect import with_reconnect
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -53,11 +54,19 @@ def locked_server(server_id: int) -> Iterator[Server]:
     UPDATE does not. A restore that has overrun its time limit is ended first, as failed.
     """
     database = router.db_for_write(Server)
-    # safeguard: transactions-on-row-database
-    with transaction.atomic(using=database, durable=True):
-        servers = Server.objects.using(database).filter(pk=server_id)
-        servers.update(updated_at=timezone.now())  # safeguard: limit-under-server-lock
-        server = servers.get()
+    with contextlib.ExitStack() as transactions:
+
+        def lock() -> Server:
+            with contextlib.ExitStack() as begun:
+                # safeguard: transactions-on-row-database
+                begun.enter_context(transaction.atomic(using=database, durable=True))
+                servers = Server.objects.using(database).filter(pk=server_id)
+                servers.update(updated_at=timezone.now())  # safeguard: limit-under-server-lock
+                server = servers.get()
+                transactions.push(begun.pop_all())
+            return server
+
+        server = with_reconnect(database, lock)
         if server.is_restore_overdue:  # safeguard: overdue-restore-replaced
             _end_restore(server)
         yield server

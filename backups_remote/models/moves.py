@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from django.db import router, transaction
@@ -9,6 +10,7 @@ from django.utils import timezone
 
 from backups_remote.models.events import record
 from backups_remote.models.fields import BackupFields
+from backups_remote.reconnect import with_reconnect
 from backups_remote.sql import update_if
 
 if TYPE_CHECKING:
@@ -35,14 +37,20 @@ class BackupMoves(BackupFields):
         ``note`` becomes an event, committed together with the change.
         """
         changes["updated_at"] = timezone.now()
-        if note is None:
-            moved = update_if(self, guard, same=same or {}, changes=changes)
-        else:
-            alias = router.db_for_write(type(self), instance=self)
+        alias = router.db_for_write(type(self), instance=self)
+
+        def move() -> bool:
+            return update_if(self, guard, same=same or {}, changes=changes)
+
+        def move_and_tell(note: Note) -> bool:
             with transaction.atomic(using=alias):  # safeguard: event-with-change
-                moved = update_if(self, guard, same=same or {}, changes=changes)
+                moved = move()
                 if moved:  # safeguard: event-of-change-only
                     record(alias, note, self.subject)
+            return moved
+
+        # safeguard: move-reconnects
+        moved = with_reconnect(alias, move if note is None else partial(move_and_tell, note))
         if moved:
             for name, value in changes.items():
                 setattr(self, name, value)
@@ -51,16 +59,24 @@ class BackupMoves(BackupFields):
     def _note(self, note: Note) -> None:
         """Write an event without changing the row."""
         alias = router.db_for_write(type(self), instance=self)
-        with transaction.atomic(using=alias):
-            record(alias, note, self.subject)
+
+        def tell() -> None:
+            with transaction.atomic(using=alias):
+                record(alias, note, self.subject)
+
+        with_reconnect(alias, tell)
 
     def _remove(self, guard: Guard, note: Note) -> bool:
         """Delete the row if it meets ``guard``; its event is committed together with that."""
         alias = router.db_for_write(type(self), instance=self)
-        with transaction.atomic(using=alias):  # safeguard: event-with-removal
-            # Locks the row: of several that remove it, one does.
-            removed = self._move(guard)  # safeguard: removed-once
-            if removed:
-                record(alias, note, self.subject)
-                self.delete()
-        return removed
+
+        def remove() -> bool:
+            with transaction.atomic(using=alias):  # safeguard: event-with-removal
+                # Locks the row: of several that remove it, one does.
+                removed = self._move(guard)  # safeguard: removed-once
+                if removed:
+                    record(alias, note, self.subject)
+                    self.delete()
+            return removed
+
+        return with_reconnect(alias, remove)

@@ -17,6 +17,7 @@ from backups_remote.models.disks import choose_disk, validate_disk
 from backups_remote.models.events import EventKind, Note, Subject, in_words, record
 from backups_remote.models.nodes import Node
 from backups_remote.models.saving import GuardedModel, GuardedQuerySet
+from backups_remote.reconnect import with_reconnect
 from backups_remote.sql import Guard, update_if
 
 if TYPE_CHECKING:
@@ -261,8 +262,12 @@ def _changed(
     alias: str, note: Note, subject: Callable[[], Subject], change: Callable[[], bool]
 ) -> bool:
     """Whether ``change`` changed a row, committed together with the event that tells of it."""
-    with transaction.atomic(using=alias):  # safeguard: event-with-restore
-        changed = change()
-        if changed:  # safeguard: event-of-restore-only
-            record(alias, note, subject())
-    return changed
+
+    def change_and_tell() -> bool:
+        with transaction.atomic(using=alias):  # safeguard: event-with-restore
+            changed = change()
+            if changed:  # safeguard: event-of-restore-only
+                record(alias, note, subject())
+        return changed
+
+    return with_reconnect(alias, change_and_tell)

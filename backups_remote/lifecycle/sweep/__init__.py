@@ -21,6 +21,7 @@ from backups_remote.lifecycle.sweep.rows import RowSweep
 from backups_remote.lifecycle.sweep.staleness import Staleness
 from backups_remote.lifecycle.transactions import refuse_open_transaction
 from backups_remote.models import Backup
+from backups_remote.reconnect import close_if_lost
 from backups_remote.storage import configured_disks
 
 if TYPE_CHECKING:
@@ -106,18 +107,24 @@ def expire(backups: BackupQuerySet, *, recover: bool | None = None) -> list[Swee
 
 
 def _sweep(rows: RowSweep, disk: str | None) -> Generator[SweepOutcome, None, None]:
-    yield from rows.effects.end_restores(disk)  # safeguard: overdue-restore-swept
-    yield from rows.run()
-    yield from rows.run_again_when_leases_end()  # safeguard: sweep-waits-for-claim
+    for step in _steps(rows, disk):
+        close_if_lost(rows.backups.db)
+        yield from step
+
+
+def _steps(rows: RowSweep, disk: str | None) -> Iterator[Iterator[SweepOutcome]]:
+    yield rows.effects.end_restores(disk)  # safeguard: overdue-restore-swept
+    yield rows.run()
+    yield rows.run_again_when_leases_end()  # safeguard: sweep-waits-for-claim
     if disk is None:  # a rotation deletes on any disk
-        yield from sweep_rotations(rows.staleness, rows.effects)
+        yield sweep_rotations(rows.staleness, rows.effects)
     for alias in configured_disks() if disk is None else [disk]:
-        yield from sweep_orphans(
+        yield sweep_orphans(
             alias, rows.staleness, rows.effects, workers=rows.workers, is_named=bool(disk)
         )
     if disk is None:  # events are of no disk
-        yield from rows.effects.prune_events()
-    yield from rows.effects.count_backups()
+        yield rows.effects.prune_events()
+    yield rows.effects.count_backups()
 
 
 def _acting(outcomes: Generator[SweepOutcome, None, None], actor: Actor) -> Iterator[SweepOutcome]:

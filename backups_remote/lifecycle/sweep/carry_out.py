@@ -6,9 +6,10 @@ Store calls run in threads that leave the database alone; rows are moved in the 
 from __future__ import annotations
 
 import logging
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
-from django.db import DatabaseError
+from django.db import DatabaseError, router
 
 from backups_remote.exceptions import BackupConflict
 from backups_remote.lifecycle import erase, lease
@@ -34,14 +35,14 @@ from backups_remote.lifecycle.sweep.effects import aborted, failed, found_whole,
 from backups_remote.lifecycle.sweep.outcomes import fault, outcome, unverified
 from backups_remote.lifecycle.sweep.pool import Fault, at_store, explain, in_chunks
 from backups_remote.lifecycle.totals import renew_snapshot
-from backups_remote.models import Server
+from backups_remote.models import Backup, Server
+from backups_remote.reconnect import close_if_lost, with_reconnect
 from backups_remote.types import StoredObject, SweepAction, SweepOutcome
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator
 
     from backups_remote.lifecycle.sweep.staleness import Staleness
-    from backups_remote.models import Backup
     from backups_remote.storage import StorageBackend
     from backups_remote.types import OpenUpload
 
@@ -59,6 +60,7 @@ class CarryOut:
         #: Whether an operator named the backups: what is failed then is not failed for silence.
         self.is_ordered = is_ordered
         self.held: list[int] = []
+        self.database = router.db_for_write(Backup)
 
     def end_restores(self, disk: str | None) -> Iterator[SweepOutcome]:
         """End the restores that overran their time limit."""
@@ -224,6 +226,7 @@ class CarryOut:
     def delete(self, batch: list[Backup]) -> Iterator[SweepOutcome]:
         """Delete the archives, then the rows; what is protected since waits."""
         going: list[Backup] = []
+        close_if_lost(self.database)
         for backup in batch:
             if reason := why_protected(backup):  # safeguard: protected-deletion-waits
                 yield outcome(SweepAction.NOTICE, backup, reason)
@@ -234,7 +237,9 @@ class CarryOut:
 
         def reading(chunk: list[Backup]) -> Iterator[Backup]:
             for backup in chunk:
-                _ = backup.node, backup.server  # in this thread, for a call to the node's daemon
+                # In this thread, for a call to the node's daemon.
+                with_reconnect(self.database, partial(getattr, backup, "node"))
+                with_reconnect(self.database, partial(getattr, backup, "server"))
                 yield backup
 
         # A few at a time: a call that erases is sent soon after it was noted.
@@ -297,7 +302,8 @@ class CarryOut:
 
         def reading() -> Iterator[Backup]:
             for backup in backups:
-                _ = backup.reported_etags  # in this thread: the call must not ask the database
+                # In this thread: the call must not ask the database.
+                with_reconnect(self.database, partial(getattr, backup, "reported_etags"))
                 yield backup
 
         for backup, result in self._at_store(reading(), call, meanwhile=meanwhile):

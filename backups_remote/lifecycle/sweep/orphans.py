@@ -12,6 +12,7 @@ from backups_remote.conf import app_settings
 from backups_remote.exceptions import BackupsRemoteError, UploadNotFound
 from backups_remote.lifecycle.sweep.pool import Fault, explain, in_chunks, in_parallel
 from backups_remote.models import Backup, Node, Server
+from backups_remote.reconnect import with_reconnect
 from backups_remote.storage import get_backend
 from backups_remote.types import OpenUpload, SweepAction, SweepOutcome
 
@@ -178,11 +179,13 @@ def _without_owner(
     keys = {upload.upload_id: backend.parse_key(upload.key) for upload in uploads}
     ids = {key.backup for key in keys.values() if key is not None}
     # One query: between two, a row may get its upload and be reported.
-    rows = _rows().filter(uuid__in=ids).order_by()
+    needed = ("uuid", "upload_id", "reported_at", "completed_at", "failed_in_silence")
+    found = _rows().filter(uuid__in=ids).order_by().only(*needed)
+    rows: list[Backup] = with_reconnect(found.db, partial(list, found))
     owned: set[str] = set()
     unended: set[UUID] = set()
     silent: dict[UUID, Backup] = {}
-    for row in rows.only("uuid", "upload_id", "reported_at", "completed_at", "failed_in_silence"):
+    for row in rows:
         owned.add(row.upload_id)
         if row.reported_at is None and row.completed_at is None:
             unended.add(row.uuid)

@@ -6,7 +6,6 @@ What is decided is done by ``effects``.
 from __future__ import annotations
 
 import time
-from array import array
 from collections import defaultdict
 from functools import partial
 from typing import TYPE_CHECKING, Final, TypeAlias
@@ -28,6 +27,8 @@ from backups_remote.lifecycle.sweep.decide import (
 from backups_remote.lifecycle.sweep.outcomes import fault
 from backups_remote.lifecycle.sweep.pool import Fault, at_store
 from backups_remote.models import RESTORING
+from backups_remote.reconnect import with_reconnect
+from backups_remote.sql import keys_of
 from backups_remote.types import SweepAction, SweepOutcome
 
 if TYPE_CHECKING:
@@ -108,12 +109,15 @@ class RowSweep:
         The keys are read beforehand, eight bytes each: whichever index finds them is walked once,
         where an ordered search for each batch would walk it again and again.
         """
-        keys = array("q", backups.order_by().values_list("pk", flat=True).iterator())
+        keys = keys_of(backups.order_by())
         for start in range(0, len(keys), _BATCH):
             batch = backups.filter(pk__in=keys[start : start + _BATCH]).with_names().order_by("pk")
             batch = batch.annotate(known_restart=F("node__restarted_at"))
             # A report's ETags, up to 10,000 a row, are read for a few rows at a time.
-            yield from work([b for b in batch.defer("reported_etags") if self._can_work_on(b)])
+            batch = batch.defer("reported_etags")
+            # safeguard: sweep-reconnects
+            rows: list[Backup] = with_reconnect(backups.db, partial(list, batch))
+            yield from work([backup for backup in rows if self._can_work_on(backup)])
 
     def _can_work_on(self, backup: Backup) -> bool:
         if has_nothing_stored(backup):  # safeguard: nothing-stored-needs-no-disk

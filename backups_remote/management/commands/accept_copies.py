@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from array import array
 from typing import TYPE_CHECKING, Any, Final
 
 from django.core.management.base import BaseCommand, CommandError
@@ -14,10 +13,12 @@ from backups_remote.exceptions import DiskNotConfigured
 from backups_remote.management.messages import database_failed, first_of
 from backups_remote.management.progress import ProgressLine
 from backups_remote.models import Backup
+from backups_remote.sql import keys_of
 from backups_remote.storage import get_backend
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser
+    from array import array
     from collections.abc import Iterator
 
     from backups_remote.types import CopyOutcome
@@ -82,7 +83,7 @@ class Command(BaseCommand):
             raise CommandError(f"DISK: archives on {disk!r} are not in a store.")
         backups = Backup.objects.using(router.db_for_write(Backup)).filter(disk=disk).completed()
         try:
-            return array("q", backups.order_by("pk").values_list("pk", flat=True).iterator())
+            return keys_of(backups.order_by("pk"))
         except DatabaseError as error:
             raise database_failed(error) from error
 

@@ -1,0 +1,253 @@
+"""A database connection that is lost while the store is asked costs nothing."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+import pytest
+from django.db import OperationalError, connection, connections, transaction
+from django.utils import timezone
+
+from backups_remote import lifecycle
+from backups_remote.exceptions import StorageUnavailable
+from backups_remote.lifecycle import accept
+from backups_remote.lifecycle.sweep import rows
+from backups_remote.models import Backup, Server
+from backups_remote.reconnect import with_reconnect
+from backups_remote.types import SweepAction
+from tests.support.factories import ServerFactory
+from tests.support.memory import (
+    CALLS,
+    SIZE,
+    EventfulBackend,
+    MemoryBackend,
+    completed_backup,
+    failure_report,
+    finished_unreported,
+    put_part,
+    raising,
+    reported,
+    set_age,
+    success,
+    uploaded,
+    uploading_backup,
+)
+
+pytestmark = [
+    pytest.mark.databases,
+    pytest.mark.django_db(transaction=True),
+    pytest.mark.skipif("connection.vendor == 'sqlite'", reason="no server that could hang up"),
+]
+
+NOW = dt.timedelta(0)
+
+
+def session_of(mine):
+    """The server's number of a connection; None if it is closed."""
+    if mine.connection is None:
+        return None
+    if mine.vendor == "postgresql":
+        return mine.connection.info.backend_pid
+    return mine.connection.thread_id()
+
+
+def end_session(number):
+    """Have the server hang up, as at an idle limit or in a failover; whether it was there."""
+    other = connections.create_connection("default")
+    try:
+        with other.cursor() as cursor:
+            if other.vendor == "postgresql":
+                cursor.execute("SELECT pg_terminate_backend(%s, 5000)", [number])
+                return cursor.fetchone()[0]
+            cursor.execute("KILL %s", [number])
+            return True
+    except OperationalError as error:
+        if "Unknown thread" not in str(error):
+            raise
+        return False
+    finally:
+        other.close()
+
+
+class Losing:
+    """Ends the test's session at each call to the store, once it is switched on."""
+
+    def __init__(self):
+        self.mine = connections["default"]
+        self.is_on = False
+        self.lost = 0
+
+    def __call__(self, call):
+        answer = call()
+        number = session_of(self.mine)
+        if self.is_on and number is not None and end_session(number):
+            self.lost += 1
+        return answer
+
+
+@pytest.fixture
+def losing(memory):
+    losing = Losing()
+    # The signing of URLs is no call.
+    EventfulBackend.instead.update(dict.fromkeys({*CALLS} - {"presign_parts"}, losing))
+    return losing
+
+
+@pytest.fixture(autouse=True)
+def new_connection_at_the_end():
+    yield
+    connection.close()
+
+
+def test_session_is_really_lost(losing):
+    """What would happen without a second try."""
+    losing.is_on = True
+    losing(lambda: None)
+    with pytest.raises(OperationalError):
+        Backup.objects.count()
+    with pytest.raises(OperationalError):
+        Backup.objects.count()
+
+
+def test_life_of_a_backup(losing):
+    backup = lifecycle.start_backup(ServerFactory())
+    losing.is_on = True
+    lifecycle.request_upload(backup, SIZE)
+    lifecycle.request_upload(backup, SIZE + 1)
+    lifecycle.request_upload(backup, SIZE)
+    backup.etag = put_part(backup)
+    lifecycle.request_upload(backup, SIZE)
+    lifecycle.record_report(backup, success(backup))
+    assert backup.state is Backup.State.COMPLETED
+    assert len(MemoryBackend.uploads) == 0
+    assert lifecycle.start_restore(backup)
+    lifecycle.cancel_restore(backup)
+    lifecycle.delete_backup(backup)
+    assert not Backup.objects.exists()
+    assert not MemoryBackend.objects
+    assert losing.lost >= 8
+
+
+def test_failure_report(losing):
+    backup = uploaded()
+    losing.is_on = True
+    lifecycle.record_report(backup, failure_report())
+    losing.is_on = False
+    backup.refresh_from_db()
+    assert (backup.state, backup.upload_id) == (Backup.State.FAILED, "")
+    assert losing.lost
+
+
+def test_rotation(losing):
+    server = ServerFactory()
+    for _ in range(3):
+        completed_backup(server)
+    Server.objects.update(backup_limit=1)
+    losing.is_on = True
+    assert len(lifecycle.rotate_backups(server)) == 2
+    assert Backup.objects.count() == 1
+    assert losing.lost >= 2
+
+
+def rows_of_every_kind():
+    """Several of each: the second one meets the connection that the first one lost."""
+    for _ in range(2):
+        silent = uploading_backup()
+        whole = uploaded()
+        found = finished_unreported()
+        for backup in (silent, whole, found):
+            set_age(backup, days=30)
+        reported(held_for=-dt.timedelta(minutes=1))
+        left = uploaded()
+        EventfulBackend.instead["abort_upload"] = raising(StorageUnavailable("down"))
+        lifecycle.record_report(left, failure_report())
+        del EventfulBackend.instead["abort_upload"]
+        waiting = uploaded()
+        assert waiting.fail("silence")
+        deleting = completed_backup()
+        assert deleting.begin_deletion()
+        orphan = uploaded()
+        orphan.delete()
+    ended = dt.datetime(2020, 1, 1, tzinfo=dt.UTC)
+    Backup.objects.failed().exclude(failure="silence").update(completed_at=ended)
+    # Looked at, and left: nothing is written between two batches of these.
+    recently = timezone.now() - dt.timedelta(hours=1)
+    Backup.objects.filter(failure="silence").update(completion_sent_at=recently)
+    for upload in MemoryBackend.uploads.values():
+        upload.started_at -= dt.timedelta(days=30)
+        upload.uploaded_at = {
+            number: at - dt.timedelta(days=30) for number, at in upload.uploaded_at.items()
+        }
+
+
+#: What a sweep makes of them.
+ENDS = sorted(
+    2
+    * [
+        SweepAction.FAILED,
+        SweepAction.RECOVERED,
+        SweepAction.RECOVERED,
+        SweepAction.COMPLETED,
+        SweepAction.UPLOAD_ABORTED,
+        SweepAction.DELETED,
+        SweepAction.ORPHAN_ABORTED,
+    ]
+)
+
+
+@pytest.mark.parametrize("is_on", [False, True], ids=["kept", "lost"])
+def test_sweep_goes_on(losing, is_on, monkeypatch):
+    monkeypatch.setattr(rows, "_BATCH", 1)
+    rows_of_every_kind()
+    EventfulBackend.instead["abort_upload"] = losing
+    losing.is_on = is_on
+    outcomes = list(lifecycle.sweep(workers=1))
+    losing.is_on = False
+    assert sorted(outcome.action for outcome in outcomes) == ENDS, outcomes
+    assert Backup.objects.completed().count() == 6
+    assert Backup.objects.left_behind().count() == len(MemoryBackend.uploads) == 2
+    assert bool(losing.lost) is is_on
+
+
+def test_copies_are_accepted(losing, monkeypatch):
+    monkeypatch.setattr(accept, "_BATCH", 1)
+    for _ in range(2):
+        backup = completed_backup()
+        MemoryBackend.objects[backup.object_key].etag = "of a copy"
+    losing.is_on = True
+    outcomes = lifecycle.accept_copies("memory")
+    assert [outcome.is_accepted for outcome in outcomes] == [True, True]
+    assert losing.lost
+
+
+def test_statement_that_fails_on_a_live_connection_is_not_repeated(memory):
+    tries = []
+
+    def fail():
+        tries.append(session_of(connection))
+        raise OperationalError("a lock")
+
+    connection.ensure_connection()
+    with pytest.raises(OperationalError):
+        with_reconnect("default", fail)
+    assert tries == [session_of(connection)]
+
+
+def test_nothing_is_repeated_inside_a_transaction(losing):
+    """What was written before in that transaction is gone: its owner alone can begin again."""
+    tries = []
+
+    def count():
+        tries.append(1)
+        return Backup.objects.count()
+
+    @transaction.atomic
+    def transact():
+        Backup.objects.count()
+        losing(lambda: None)
+        with_reconnect("default", count)
+
+    losing.is_on = True
+    with pytest.raises(OperationalError):
+        transact()
+    assert tries == [1]
