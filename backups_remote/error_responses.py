@@ -70,6 +70,11 @@ def error_response(error: Exception, *, conflict_status: int = 409) -> Response 
     return None
 
 
+def details_of(error: drf.APIException) -> list[str]:
+    """What is wrong, in sentences, as the answer says it."""
+    return [detail for _, detail in _flatten(error.get_full_details())]
+
+
 def status_of(error: BackupsRemoteError) -> int:
     """The HTTP status of one of this package's errors."""
     return next((status for kind, status in STATUSES if isinstance(error, kind)), 400)

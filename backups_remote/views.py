@@ -5,6 +5,7 @@ They are independent of the host project's settings of REST framework.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 from typing import IO, TYPE_CHECKING, Any, ClassVar, cast
@@ -23,7 +24,8 @@ from backups_remote import lifecycle
 from backups_remote.actors import ActorKind, acting_as
 from backups_remote.bodies import NodeRequest
 from backups_remote.conf import app_settings
-from backups_remote.error_responses import error_response
+from backups_remote.error_responses import details_of, error_response
+from backups_remote.exceptions import BackupNotFound
 from backups_remote.models import Node
 from backups_remote.serializers import (
     DeletionSerializer,
@@ -34,7 +36,7 @@ from backups_remote.serializers import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from django.http import HttpRequest
     from django.http.response import HttpResponseBase
@@ -184,7 +186,8 @@ class BackupView(RemoteView):
     @acting_as_node
     def post(self, request: Request, backup: str) -> Response:
         """Record the node's report: the backup is finished, or has failed."""
-        report = ReportSerializer.parse_report(request.data)
+        with _refusal_remembered(_node(request), backup):
+            report = ReportSerializer.parse_report(request.data)
         found = lifecycle.find_backup_made_by(_node(request), backup)
         lifecycle.record_report(found, report)
         return Response(status=204)
@@ -234,6 +237,20 @@ class RestartView(RemoteView):
         """End the node's restores, and have its uploads judged by the next sweep."""
         lifecycle.node_restarted(_node(request))
         return Response(status=204)
+
+
+@contextlib.contextmanager
+def _refusal_remembered(node: Node, backup: str) -> Iterator[None]:
+    """Remember why a report of ``node`` about ``backup`` is answered with a 4xx, if that is so."""
+    try:
+        yield
+    except APIException as error:
+        if error.status_code < 500:  # noqa: PLR2004
+            with contextlib.suppress(BackupNotFound):
+                found = lifecycle.find_backup_made_by(node, backup)
+                # safeguard: unreadable-report-remembered
+                lifecycle.record_refusal(found, " ".join(details_of(error)))
+        raise
 
 
 def _node(request: Request) -> Node:

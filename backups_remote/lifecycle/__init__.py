@@ -14,7 +14,7 @@ from backups_remote.lifecycle.heard import node_heard
 from backups_remote.lifecycle.lock import lock_backup, unlock_backup
 from backups_remote.lifecycle.lookup import find_backup_made_by, find_backup_restorable_on
 from backups_remote.lifecycle.progress import upload_progress
-from backups_remote.lifecycle.report import record_report
+from backups_remote.lifecycle.report import record_refusal, record_report
 from backups_remote.lifecycle.restart import node_restarted
 from backups_remote.lifecycle.restores import (
     cancel_restore,
@@ -45,6 +45,7 @@ __all__ = [
     "node_heard",
     "node_restarted",
     "record_deletion",
+    "record_refusal",
     "record_report",
     "record_restore",
     "request_parts",

@@ -37,6 +37,7 @@ from backups_remote.lifecycle.lease import (
 from backups_remote.lifecycle.lookup import make_current, reload
 from backups_remote.lifecycle.retry import OVERTAKEN, Overtaken, decide_until_settled
 from backups_remote.lifecycle.rules.age import is_older_than, may_still_appear
+from backups_remote.lifecycle.rules.ownership import why_foreign
 from backups_remote.lifecycle.transactions import refuse_open_transaction
 from backups_remote.models import Backup
 from backups_remote.storage import bare_etag, get_backend
@@ -98,6 +99,19 @@ def record_report(backup: Backup, report: Report) -> None:
         raise
 
 
+def record_refusal(backup: Backup, reason: str) -> None:
+    """Remember on the row why a report could not be read and was answered with a 4xx.
+
+    That answer is final for a daemon: the backup is judged after a short grace, as after a report
+    that does not match. Nothing else is changed, and nothing of a backup that is completed.
+    ``reason`` may quote what the node sent: characters that cannot be printed are escaped.
+    """
+    printable = "".join(
+        character if character.isprintable() else ascii(character)[1:-1] for character in reason
+    )
+    backup.refuse_report(printable)
+
+
 def _is_replay(backup: Backup, report: Report) -> bool:
     """Whether a completed backup's report is repeated within ``REPORT_REPLAY_WINDOW``."""
     if backup.completed_at is None or not backup.reports_the_same(report):
@@ -131,7 +145,23 @@ def _repeat(backup: Backup, report: Report) -> Step:
     """The backup was completed after this report arrived, or the report is a replay."""
     if backup.reports_the_same(report):
         return ACCEPTED
+    # safeguard: recovery-overtakes-report
+    if report.successful and backup.is_recovered and not backup.checksum:
+        return _vouch(backup, report)
     raise AlreadyCompleted
+
+
+def _vouch(backup: Backup, report: Report) -> Step:
+    """Accept the report of a backup that was recovered while it was compared with the parts."""
+    backend = get_backend(backup.disk)
+    found = backend.stat(backup.object_key, version_id=backup.version_id)
+    if found is None or why_foreign(backup, found):
+        raise AlreadyCompleted
+    # safeguard: recovered-object-matches-report
+    problem = compare_with_object(backup, report, found, backend)
+    if problem:
+        return _refuse_unless_overtaken(backup, problem)
+    return ACCEPTED if backup.adopt_checksum(report) else OVERTAKEN
 
 
 def _process_failure(backup: Backup, report: Report) -> Step:
@@ -197,6 +227,7 @@ def _process_success(backup: Backup, report: Report, backend: StorageBackend) ->
 
 def _accept_object(backup: Backup, report: Report, backend: StorageBackend, missing: str) -> Step:
     """Complete a backup whose whole object is in the store already; else refuse the report."""
+    # safeguard: reported-etags-in-order
     etags = [part.etag for part in sorted(report.parts, key=lambda part: part.number)]
     proof = find_verified_object(backup, backend, part_etags=etags)
     # safeguard: report-matches-object

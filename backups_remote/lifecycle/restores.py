@@ -63,8 +63,14 @@ def start_restore(backup: Backup, *, lifespan: dt.timedelta = LINK_LIFESPAN) -> 
 
 
 def cancel_restore(backup: Backup) -> None:
-    """Take ``start_restore`` back: the daemon refused, or was certainly not reached."""
-    Server.end_restore(backup.server_id, backup, EventKind.RESTORE_CANCELLED)
+    """Take ``start_restore`` back: the daemon refused, or was certainly not reached.
+
+    Called with the instance that ``start_restore`` was called with, it ends that restore, and not
+    a later one of the same backup that has begun since. Any other instance ends either.
+    """
+    Server.end_restore(
+        backup.server_id, backup, EventKind.RESTORE_CANCELLED, began_at=backup.restore_began_at
+    )
 
 
 def resume_restore(backup: Backup) -> None:

@@ -17,6 +17,7 @@ from backups_remote.exceptions import (
 from backups_remote.lifecycle.limit import refuse_above_limit
 from backups_remote.lifecycle.lookup import make_current
 from backups_remote.lifecycle.retry import OVERTAKEN, Overtaken, decide_until_settled
+from backups_remote.lifecycle.rules.age import has_completion_under_way
 from backups_remote.lifecycle.transactions import locked_server, refuse_open_transaction
 from backups_remote.models import Backup
 from backups_remote.storage import ceil_div, get_backend, plan_parts
@@ -42,7 +43,8 @@ def request_upload(backup: Backup, size: int) -> UploadTicket:
     Raises:
         AlreadyCompleted: the backup is completed or has failed, not for silence alone.
         BackupLimitReached: it had failed for silence, and its place is taken.
-        BackupConflict: its success is reported already.
+        BackupConflict: its success is reported already, or was, and its completion may still be
+            under way: its object would replace that of a new upload.
         UploadsNotSupported: the backup's disk takes no presigned uploads.
         StorageUnavailable: the store could not be asked; nothing is changed.
         BackupNotFound: it was deleted meanwhile.
@@ -127,6 +129,9 @@ def begin_upload(
     backup: Backup, backend: StorageBackend, plan: PartPlan
 ) -> UploadTicket | Overtaken:
     """URLs of a new upload, for the parts of ``plan``, in place of the one on the row."""
+    # safeguard: late-object-replaces-nothing
+    if backup.upload_id and has_completion_under_way(backup):
+        raise BackupConflict("An earlier completion of this backup may still be under way.")
     replaced_id, replaced_key = backup.upload_id, backup.object_key
     key = backend.object_key(backup.server_uuid, backup.uuid)
     mark = secrets.token_urlsafe(24)

@@ -73,6 +73,8 @@ class BackupFields(GuardedModel):
     known_server_node_name: str
     #: Until when an earlier call that erases may be under way; set by ``begin_erasing``.
     earlier_call_until: dt.datetime | None = None
+    #: When the restore began that this instance was used for; set by ``Server.begin_restore``.
+    restore_began_at: dt.datetime | None = None
 
     uuid = models.UUIDField(_("UUID"), default=uuid.uuid4, unique=True, editable=False)
     server = models.ForeignKey(

@@ -21,6 +21,7 @@ from backups_remote.reconnect import with_reconnect
 from backups_remote.sql import Guard, update_if
 
 if TYPE_CHECKING:
+    import datetime as dt
     from collections.abc import Callable, Iterable
 
     from backups_remote.models.backups import Backup
@@ -223,14 +224,26 @@ class Server(GuardedModel):
             updated_at=now,
         )
         note = Note(EventKind.RESTORE_STARTED, backup.archive_in_words)
-        return _changed(idle.db, note, lambda: self._subject(backup), lambda: bool(begin()))
+        began = _changed(idle.db, note, lambda: self._subject(backup), lambda: bool(begin()))
+        if began:
+            backup.restore_began_at = now
+        return began
 
     @classmethod
-    def end_restore(cls, pk: int, backup: Backup, kind: EventKind, detail: str = "") -> bool:
+    def end_restore(
+        cls,
+        pk: int,
+        backup: Backup,
+        kind: EventKind,
+        detail: str = "",
+        *,
+        began_at: dt.datetime | None = None,
+    ) -> bool:
         """Clear the status "restoring" of the server if it is ``backup`` that is being restored.
 
-        A row that does not say which backup it is takes any backup's word for it. ``kind`` and
-        ``detail`` are those of the event.
+        With ``began_at``, only if that very restore is going on, and not a later one of the same
+        backup. A row that does not say which backup it is takes any backup's word for it. ``kind``
+        and ``detail`` are those of the event.
         """
         changes = {
             "status": None,
@@ -243,7 +256,9 @@ class Server(GuardedModel):
             # safeguard: unknown-restore-any-report
             seen = (backup.pk, None)
             # safeguard: restore-report-matches-backup
-            restoring = [{"restoring_backup": key} for key in seen]
+            restoring: list[dict[str, Any]] = [{"restoring_backup": key} for key in seen]
+            if began_at is not None:  # safeguard: cancelled-restore-matches-start
+                restoring[0]["restore_started_at"] = began_at
             return any(
                 update_if(cls(pk=pk), _IF_RESTORING, same=same, changes=changes)
                 for same in restoring

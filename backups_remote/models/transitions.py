@@ -44,6 +44,7 @@ _IF_UPLOADING: Final = Guard(UPLOADING)
 _IF_REPORTED: Final = Guard(REPORTED)
 _IF_RECOVERING: Final = Guard(REPORTED & Q(is_recovered=True))
 _IF_COMPLETED: Final = Guard(COMPLETED)
+_IF_RECOVERED: Final = Guard(COMPLETED & Q(is_recovered=True, checksum=""))
 _IF_FAILED: Final = Guard(FAILED)
 _IF_FAILED_IN_SILENCE: Final = Guard(FAILED_IN_SILENCE)
 _IF_NOT_COMPLETED: Final = Guard(OPEN | FAILED)
@@ -196,9 +197,13 @@ class BackupTransitions(BackupMoves):
         )
 
     def adopt_checksum(self, report: Report) -> bool:
-        """Give a recovery under way the checksum that its node reported after all."""
+        """Give a recovery the checksum that its node reported after all.
+
+        It is under way, or was over before this report was compared with the object.
+        """
+        is_over = self.state is BackupState.COMPLETED
         return self._move(  # safeguard: states-adopt-checksum
-            _IF_RECOVERING,
+            _IF_RECOVERED if is_over else _IF_RECOVERING,
             {"size": report.size},
             _reported(report.size, report.checksum),
             checksum=report.checksum,
@@ -215,10 +220,18 @@ class BackupTransitions(BackupMoves):
     def complete_proven(
         self, proof: StoredObject, *, checksum: str = "", recovered: bool = False
     ) -> bool:
-        """UPLOADING or FAILED → COMPLETED: the whole object is in the store already."""
+        """UPLOADING or FAILED → COMPLETED: the whole object is in the store already.
+
+        ``recovered`` says that no report of this object is at hand. Where one had been accepted
+        before the backup failed, it still stands.
+        """
+        same = {"upload_mark": self.upload_mark}  # safeguard: proof-guard
+        if recovered and self.checksum:  # safeguard: accepted-report-stands
+            same["checksum"] = checksum = self.checksum
+            recovered = False
         return self._complete(  # safeguard: states-complete-proven
             _IF_FAILED if self.state is BackupState.FAILED else _IF_UPLOADING,
-            {"upload_mark": self.upload_mark},
+            same,
             checksum=checksum,
             size=proof.size,
             is_recovered=recovered,
@@ -260,8 +273,13 @@ class BackupTransitions(BackupMoves):
         return self._move(_IF_FAILED_IN_SILENCE, None, note, **changes)
 
     def fail_reported(self, reason: str) -> bool:
-        """REPORTED → FAILED: the store holds neither the upload nor the object."""
-        return self._fail(_IF_REPORTED, self._claimed, reason)  # safeguard: states-fail-reported
+        """REPORTED → FAILED: the store holds neither the upload nor the object.
+
+        The checksum of the report is kept: the object may appear after all.
+        """
+        kept = {"checksum": self.checksum}
+        # safeguard: states-fail-reported
+        return self._fail(_IF_REPORTED, self._claimed, reason, **kept)
 
     def accept_object(self, found: StoredObject) -> bool:
         """COMPLETED → COMPLETED: the row is about ``found`` now, a copy of its object.
@@ -415,11 +433,10 @@ class BackupTransitions(BackupMoves):
             was_locked=self.is_locked,
             is_recovered=False,
             completed_at=timezone.now(),
-            checksum="",
             size=0,
             reported_etags=None,
             **_UNCLAIMED,
-            **changes,
+            **{"checksum": "", **changes},
         )
 
 

@@ -9,6 +9,7 @@ import uuid
 
 import pytest
 
+from backups_remote import lifecycle
 from backups_remote.models import Backup
 from tests.support.daemon import cut, success
 from tests.support.factories import BackupFactory
@@ -126,9 +127,9 @@ def as_bytes(body):
 
 
 def test_invalid_body_changes_nothing(daemon, own_disk, ends):
-    """Not even where the word alone counts."""
+    """Not even where the word alone counts. Its refusal is final for the node, and remembered."""
     taken = {}
-    with nothing_changes(own_disk):
+    with only_refusal_changes(own_disk):
         for body in map(as_bytes, BROKEN):
             answer = post(daemon, own_disk, body)
             if answer.status_code != 400 or not errors(answer, 400):
@@ -140,11 +141,31 @@ def test_invalid_body_changes_nothing(daemon, own_disk, ends):
 
 def test_invalid_body_keeps_the_upload(daemon, backup, open_uploads, ends):
     parts = upload(daemon, backup)
-    with nothing_changes(backup, open_uploads):
+    with only_refusal_changes(backup, open_uploads):
         for body in map(as_bytes, BROKEN[::6]):
-            assert errors(post(daemon, backup, body), 400)
+            [error, *_] = errors(post(daemon, backup, body), 400)
+            assert now(backup).refusal.startswith(error["detail"][:100])
     assert ends == []
     assert daemon.report(backup, ARCHIVE, parts).status_code == 204
+
+
+def test_refusal_of_an_unreadable_report_is_remembered(daemon, backup):
+    body = as_bytes(report(checksum_type="a\nb\x00\ud800\u2028"))
+    [error] = errors(post(daemon, backup, body), 400)
+    assert error["detail"].startswith("checksum_type: ")
+    assert now(backup).refusal.startswith("checksum_type: ")
+    assert backup.refusal.isprintable()
+
+
+def test_refusal_can_be_of_any_characters(backup):
+    lifecycle.record_refusal(backup, "a\nb\x00\ud800\u2028")
+    assert now(backup).refusal == r"a\nb\x00\ud800\u2028"
+
+
+def test_unreadable_report_changes_nothing_of_a_completed_backup(daemon, own_disk):
+    assert post(daemon, own_disk, as_bytes(report())).status_code == 204
+    with nothing_changes(own_disk):
+        assert errors(post(daemon, own_disk, b"{"), 400)
 
 
 @pytest.mark.parametrize(
@@ -153,7 +174,7 @@ def test_invalid_body_keeps_the_upload(daemon, backup, open_uploads, ends):
 )
 def test_content_type_is_ignored(daemon, own_disk, content_type):
     headers = {"Content-Type": content_type}
-    with nothing_changes(own_disk):
+    with only_refusal_changes(own_disk):
         for body in (b"", b"{}", b"successful=false", b"successful=true", b"--x--\r\n"):
             assert errors(post(daemon, own_disk, body, **headers), 400), body
     assert post(daemon, own_disk, as_bytes(report()), **headers).status_code == 204
@@ -181,7 +202,7 @@ def test_every_field_that_is_wrong_is_named(daemon, own_disk):
 
 
 def test_too_large_body_is_refused(daemon, own_disk):
-    with nothing_changes(own_disk):
+    with only_refusal_changes(own_disk):
         body = as_bytes(report(padding="x" * 4 * MIB))
         [error] = errors(post(daemon, own_disk, body), 413)
         assert error["code"] == "body_too_large"

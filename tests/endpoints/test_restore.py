@@ -6,7 +6,9 @@ import json
 import uuid
 
 import pytest
+from django.utils import timezone
 
+from backups_remote import lifecycle
 from backups_remote.models import RESTORING, Backup, Server
 from tests.support.daemon import PELICAN, PTERODACTYL
 from tests.support.factories import BackupFactory, NodeFactory, ServerFactory
@@ -52,6 +54,20 @@ def test_repeated_restore_report_sends_one_signal(daemon, backup, server, restor
     become(server, RESTORING)
     assert [daemon.report_restore(backup).status_code for _ in range(3)] == [204, 204, 204]
     assert len(restore_ends) == 1
+
+
+def test_late_report_ends_no_restore_of_another_backup(daemon, backup, server, restore_ends):
+    other = BackupFactory(
+        server=server, disk="wings", completed_at=timezone.now(), is_successful=True
+    )
+    assert lifecycle.start_restore(other) is None
+    assert daemon.report_restore(backup).status_code == 204
+    server.refresh_from_db()
+    assert (server.status, server.restoring_backup) == (RESTORING, other)
+    assert restore_ends == []
+    assert daemon.report_restore(other).status_code == 204
+    server.refresh_from_db()
+    assert (server.status, restore_ends) == (None, [(other.uuid, True)])
 
 
 @pytest.mark.parametrize("state", ["pending", "completed", "failed"])

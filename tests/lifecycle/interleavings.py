@@ -220,7 +220,7 @@ class Life(RuleBasedStateMachine):
         )
         self.old = BackupFactory(server=self.server, disk="s3")
         self.make(self.old, OLD)
-        self.backup = BackupFactory(server=self.server, disk="s3")
+        self.backup = BackupFactory(server=self.server, disk="s3", rotation_due=True)
         if far != "new":
             self.ticket = lifecycle.request_upload(self.row(), len(ARCHIVE))
         if far in {"uploaded", "whole"}:
@@ -330,7 +330,7 @@ class Life(RuleBasedStateMachine):
     )
     def start_sweep(self, older_than, recover):
         def sweep():
-            list(lifecycle.sweep(older_than=older_than, disk="s3", recover=recover, workers=1))
+            list(lifecycle.sweep(older_than=older_than, recover=recover, workers=1))
 
         self.start("sweep", sweep)
 
@@ -594,11 +594,11 @@ class Life(RuleBasedStateMachine):
         Backup.objects.update(quiet_until=None)
         Server.objects.update(status=None, restoring_backup=None, restore_started_at=None)
         time.sleep(LEASE.total_seconds())
-        outcomes = list(lifecycle.sweep(older_than=NOW, disk="s3", workers=1))
+        outcomes = list(lifecycle.sweep(older_than=NOW, workers=1))
         # Days later no object can appear any more.
         ended = Backup.objects.failed().exclude(completion_sent_at=None)
         ended.update(completed_at=timezone.now() - dt.timedelta(days=4))
-        outcomes += lifecycle.sweep(older_than=NOW, disk="s3", workers=1)
+        outcomes += lifecycle.sweep(older_than=NOW, workers=1)
         for row in Backup.objects.filter(server=self.server):
             history = (row.state, outcomes)
             assert row.state in {Backup.State.COMPLETED, Backup.State.FAILED}, history
@@ -698,18 +698,18 @@ def refusing_deletions(delete, backend):
     return wrapper
 
 
-def checking_rotation(begin_deletion):
+def checking_rotation(plan_rotation):
     """Nothing verified gives way to what is not: as many verified ones are left as may stay."""
 
-    @functools.wraps(begin_deletion)
-    def wrapper(self, *args):
-        was_verified = self.is_verified
-        begun = begin_deletion(self, *args)
-        actor = actor_here.get()
-        if begun and was_verified and actor is not None and actor.name == "rotate":
-            with TOTALS.counting("displaced"):
-                left = Backup.objects.filter(server=self.server_id).verified().count()
-                assert left >= 1, "a verified backup gave way to an unverified one"
-        return begun
+    @functools.wraps(plan_rotation)
+    def wrapper(server):
+        going = plan_rotation(server)
+        with TOTALS.counting("displaced"):
+            verified = {
+                *Backup.objects.filter(server=server).verified().values_list("pk", flat=True)
+            }
+            left = verified - {backup.pk for backup in going}
+            assert left == verified or len(left) >= max(server.backup_limit, 1)
+        return going
 
     return wrapper

@@ -378,3 +378,28 @@ def test_restore_that_ended_before_its_answer_is_not_shown_again(server, daemon)
     daemon.answer = Answer(202, before=before)
     lifecycle.restore(backup)
     assert not restoring(backup)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_refused_restore_leaves_one_that_began_since(server, daemon):
+    """A call that hangs while the daemon restarts is refused after the next one was accepted."""
+    backup = completed_backup(server)
+
+    def begin_another():
+        lifecycle.node_restarted(server.node)
+        daemon.answer = Answer(202)
+        lifecycle.restore(row())
+
+    def before():
+        thread = threading.Thread(target=lambda: _in_thread(begin_another))
+        thread.start()
+        thread.join()
+
+    daemon.answer = Answer(400, before=before)
+    with pytest.raises(DaemonRefused):
+        lifecycle.restore(backup)
+    assert restoring(backup)
+    with pytest.raises(BackupConflict):
+        lifecycle.delete_backup(backup)
+    lifecycle.cancel_restore(row())
+    assert not restoring(backup)

@@ -423,6 +423,7 @@ def test_every_end_of_a_restore_is_told_once(end, expected):
     assert [event.kind for event in lifecycle.history(backup)][-1] == K.RESTORE_STARTED
     Server.objects.filter(pk=server.pk).update(restore_started_at=timezone.now() - 25 * HOUR)
     Server.objects.filter(pk=server.pk).update(restoring_backup=backup)
+    backup = Backup.objects.get()
     end(backup)
     end(backup)
     assert said(backup) == expected

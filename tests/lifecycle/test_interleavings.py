@@ -11,7 +11,7 @@ from hypothesis.stateful import (
 )
 
 from backups_remote import storage
-from backups_remote.lifecycle import complete, lease
+from backups_remote.lifecycle import complete, lease, rotate
 from backups_remote.lifecycle import report as reporting
 from backups_remote.models import Backup, Server
 from tests.lifecycle.interleavings import (
@@ -50,7 +50,7 @@ def life(disk, s3, store, location, monkeypatch, settings):
         monkeypatch.setattr(backend, name, gated(getattr(backend, name)))
     monkeypatch.setattr(Backup, "_move", gated(Backup._move))
     monkeypatch.setattr(Server, "end_overdue_restore", gated(Server.end_overdue_restore))
-    monkeypatch.setattr(Backup, "begin_deletion", checking_rotation(Backup.begin_deletion))
+    monkeypatch.setattr(rotate, "plan_rotation", checking_rotation(rotate.plan_rotation))
     monkeypatch.setattr(reporting, "PATIENCE", 0.05)
     monkeypatch.setattr(complete, "_LOOKS_AFTER_REJECTION", (0.0, 0.02))
     monkeypatch.setattr(lease, "LEASE", LEASE)
@@ -112,7 +112,7 @@ UPLOADED = st.tuples(
         st.sampled_from(
             [
                 *("report", "report", "sweep", "failure", "ask", "ask for less", "refused"),
-                *("expire", "host", "host"),
+                *("expire", "host", "host", "rotate"),
             ]
         ),
         min_size=2,

@@ -7,6 +7,7 @@ from django.utils import timezone
 
 from backups_remote import lifecycle
 from backups_remote.exceptions import (
+    BackupConflict,
     ReportRefused,
     SettlementInProgress,
     StorageTimeout,
@@ -15,8 +16,10 @@ from backups_remote.exceptions import (
 )
 from backups_remote.lifecycle import complete, report
 from backups_remote.models import Backup
+from backups_remote.testing.store import StoredArchive
 from backups_remote.types import Report
 from tests.support.memory import (
+    ARCHIVE,
     complete_in_store,
     raising,
     reported,
@@ -111,9 +114,36 @@ def test_a_first_rejection_is_final(memory):
     assert (row().upload_id, memory.calls["abort_upload"]) == ("", 1)
 
 
-def test_another_size_begins_without_a_completion(memory, taken_back):
+def test_another_size_waits_for_the_end_of_a_completion(memory, taken_back):
+    """Its object would replace that of the new upload, in a bucket without versions."""
+    before = Backup.objects.values().get()
+    with pytest.raises(BackupConflict, match="may still be under way"):
+        lifecycle.request_upload(row(), 3)
+    assert Backup.objects.values().get() == before
+    assert list(memory.uploads) == [taken_back.upload_id]
+    Backup.objects.update(completion_sent_at=ago(days=3, minutes=1))
     lifecycle.request_upload(row(), 3)
     assert row().completion_sent_at is None
+
+
+def test_an_upload_that_the_store_hides_waits_for_the_end_of_a_completion(memory, taken_back):
+    memory.uploads.clear()
+    with pytest.raises(BackupConflict):
+        lifecycle.request_upload(row(), len(ARCHIVE))
+    assert not memory.uploads
+
+
+def test_a_report_that_was_accepted_stands_when_its_object_appears_late(memory):
+    backup = reported(held_for=-dt.timedelta(minutes=1))
+    key, etag, mark = backup.object_key, backup.etag, backup.upload_mark
+    memory.uploads.clear()  # completed by the store, which does not show the object yet
+    Backup.objects.update(reported_at=ago(days=1), completion_sent_at=ago(days=1))
+    assert swept() == ["failed"]
+    assert (row().state, row().size) == (S.FAILED, 0)
+    memory.objects[key] = StoredArchive(ARCHIVE, etag, mark)
+    assert swept(dry_run=True) == swept() == ["completed"]
+    found = row()
+    assert (found.state, found.is_verified, found.checksum) == (S.COMPLETED, True, "sha1:abc")
 
 
 def test_a_completed_backup_has_no_completion_under_way(memory):
@@ -150,3 +180,17 @@ def test_holder_of_lost_lease_refuses_nothing(memory):
     with pytest.raises(SettlementInProgress):
         lifecycle.record_report(backup, success(backup))
     assert (row().state, row().refusal) == (S.REPORTED, "")
+
+
+def test_expire_and_a_sweep_after_a_silent_completion_cost_nothing(memory):
+    """An operator has lost patience, and the store finishes afterwards."""
+    backup = uploaded()
+    memory.instead["complete_upload"] = raising(StorageTimeout("silent"))
+    with pytest.raises(StorageTimeout):
+        lifecycle.record_report(backup, success(backup))
+    assert lifecycle.expire(Backup.objects.all()) == []
+    assert swept(older_than=NOW) == []
+    assert (memory.calls["complete_upload"], memory.calls["abort_upload"]) == (1, 0)
+    complete_in_store(backup)
+    assert swept(older_than=NOW) == ["completed"]
+    assert row().is_verified

@@ -221,3 +221,51 @@ def test_reported_backup_whose_upload_is_gone_is_left_to_the_sweep(memory):
     with pytest.raises(StorageUnavailable):
         lifecycle.record_report(backup, success(backup))
     assert row().state is S.REPORTED
+
+
+@pytest.fixture
+def overtaken_by_recovery(memory):
+    """A report during whose comparison an operator has the upload recovered."""
+    backup = uploaded()
+
+    def recover(call):
+        parts = call()
+        del memory.instead["list_parts"]
+        lifecycle.expire(Backup.objects.all())
+        return parts
+
+    memory.instead["list_parts"] = recover
+    return backup
+
+
+def test_report_overtaken_by_a_recovery_verifies_it(overtaken_by_recovery):
+    backup = overtaken_by_recovery
+    lifecycle.record_report(backup, success(backup))
+    found = row()
+    assert (found.state, found.is_verified, found.checksum) == (S.COMPLETED, True, "sha1:abc")
+
+
+def test_report_that_differs_from_a_recovery_that_overtook_it_is_refused(overtaken_by_recovery):
+    backup = overtaken_by_recovery
+    parts = (ReportedPart(1, backup.etag), ReportedPart(2, "0" * 32))
+    with pytest.raises(ReportRefused):
+        lifecycle.record_report(backup, success(backup, parts=parts))
+    assert (row().state, row().is_verified) == (S.COMPLETED, False)
+
+
+def test_etags_prove_an_object_in_whatever_order_they_are_reported(memory, settings):
+    """The store keeps no mark: the object's ETag is that of its parts in the order of numbers."""
+    part_size = 5 * 1024**2
+    settings.BACKUPS_REMOTE = {**settings.BACKUPS_REMOTE, "MAX_PART_SIZE": part_size}
+    backup = uploading_backup(size=part_size + 1)
+    bodies = {1: b"a" * part_size, 2: b"b"}
+    parts = [
+        ReportedPart(number, MemoryBackend.put_part(f"memory://{backup.upload_id}/{number}", body))
+        for number, body in bodies.items()
+    ]
+    etags = [part.etag for part in parts]
+    MemoryBackend("memory").complete_upload(backup.object_key, backup.upload_id, etags)
+    MemoryBackend.objects[backup.object_key].mark = None
+    said = success(size=part_size + 1, parts=tuple(reversed(parts)))
+    lifecycle.record_report(backup, said)
+    assert row().is_verified

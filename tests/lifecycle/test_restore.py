@@ -84,6 +84,8 @@ def test_restore_of_unknown_backup_protects_all_completed_ones():
     for backup in backups:
         with pytest.raises(BackupConflict, match="restored"):
             lifecycle.delete_backup(backup)
+    Server.objects.filter(pk=server.pk).update(backup_limit=1)
+    assert lifecycle.rotate_backups(server) == []
     lifecycle.record_restore(backups[1], successful=True)
     assert Server.objects.get().status is None
     lifecycle.delete_backup(backups[0])

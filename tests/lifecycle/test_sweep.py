@@ -48,8 +48,8 @@ def test_reported_backup_is_not_failed_by_upload_age(settings):
 
     # The object appears after all.
     MemoryBackend.objects[backup.object_key] = _object(backup)
-    assert [o.action for o in lifecycle.sweep()] == ["recovered"]
-    assert Backup.objects.get().state is Backup.State.COMPLETED
+    assert [o.action for o in lifecycle.sweep()] == ["completed"]
+    assert Backup.objects.get().is_verified
 
 
 def _object(backup):

@@ -75,28 +75,74 @@ def test_store_verbs_change_nothing_inside_transaction(autocommit):
 S = Backup.State
 VERBS = {
     "start_backup": lambda b: lifecycle.start_backup(b.server),
+    "back_up": lambda b: lifecycle.back_up(b.server),
     "request_upload": lambda b: lifecycle.request_upload(b, 10),
+    "request_parts": lambda b: lifecycle.request_parts(b, 1),
+    "upload_progress": lifecycle.upload_progress,
     "record_report": lambda b: lifecycle.record_report(b, Report(successful=False)),
     "start_restore": lifecycle.start_restore,
+    "restore": lifecycle.restore,
+    "download_link": lifecycle.download_link,
+    "download_link_for_user": lifecycle.download_link_for_user,
     "delete_backup": lifecycle.delete_backup,
     "rotate_backups": lambda b: lifecycle.rotate_backups(b.server),
     "sweep": lambda b: list(lifecycle.sweep()),
     "expire": lambda b: lifecycle.expire(Backup.objects.all()),
     "accept_copies": lambda b: lifecycle.accept_copies("memory"),
 }
+#: These call another one of the above, which refuses in its own name.
+REFUSING = {
+    "back_up": "start_backup",
+    "restore": "start_restore",
+    "download_link_for_user": "download_link",
+}
+#: They speak with no store and no node, and may be part of a project's transaction.
+FREE = {
+    "cancel_restore",
+    "count_stale",
+    "find_backup_made_by",
+    "find_backup_restorable_on",
+    "forget_backup",
+    "history",
+    "lock_backup",
+    "node_heard",
+    "node_restarted",
+    "record_deletion",
+    "record_refusal",
+    "record_restore",
+    "unlock_backup",
+}
+
+
+def test_every_verb_is_known_here():
+    functions = {name for name in lifecycle.__all__ if callable(getattr(lifecycle, name))}
+    assert functions == VERBS.keys() | FREE
 
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("verb", VERBS)
-def test_verb_inside_transaction_is_refused(memory, verb):
+def test_verb_inside_transaction_is_refused(memory, verb, server_with_daemon, calls_daemons):
     """What it writes must be committed before a store or a node is told."""
-    backup = completed_backup()
+    backup = completed_backup(server_with_daemon)
     before = Backup.objects.values().get()
     memory.calls.clear()
-    with transaction.atomic(), pytest.raises(RuntimeError, match=rf"^{verb}\(\) must not"):
+    refusing = REFUSING.get(verb, verb)
+    with transaction.atomic(), pytest.raises(RuntimeError, match=rf"^{refusing}\(\) must not"):
         VERBS[verb](backup)
     assert Backup.objects.values().get() == before
     assert memory.calls.total() == 0
+
+
+@pytest.mark.django_db(transaction=True)
+def test_sweep_is_not_read_inside_a_transaction(memory):
+    """It works as its outcomes are read."""
+    for _ in range(2):
+        assert completed_backup().begin_deletion()
+    outcomes = lifecycle.sweep()
+    next(outcomes)
+    with transaction.atomic(), pytest.raises(RuntimeError, match=r"^sweep\(\) must not"):
+        next(outcomes)
+    assert Backup.objects.deleting().count() == 1
 
 
 @pytest.mark.django_db(transaction=True)

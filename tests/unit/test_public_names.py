@@ -26,8 +26,8 @@ from backups_remote.testing import daemon as stand_in_daemon
 EXPORTS = {
     lifecycle: """DEFAULT_WORKERS accept_copies back_up cancel_restore count_stale delete_backup
         download_link download_link_for_user expire find_backup_made_by find_backup_restorable_on
-        forget_backup history lock_backup node_heard node_restarted record_deletion record_report
-        record_restore request_parts request_upload restore rotate_backups start_backup
+        forget_backup history lock_backup node_heard node_restarted record_deletion record_refusal
+        record_report record_restore request_parts request_upload restore rotate_backups start_backup
         start_restore sweep unlock_backup upload_progress""",
     models: """RESTORING Backup BackupEvent BackupQuerySet BackupState BackupTotals EventKind Filled
         Node Server""",

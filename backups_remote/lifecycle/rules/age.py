@@ -55,6 +55,15 @@ def may_still_appear(backup: Backup, *, now: dt.datetime | None = None) -> bool:
     return not is_past_late_objects(backup, now=now)
 
 
+def has_completion_under_way(backup: Backup) -> bool:
+    """Whether a completion was sent for the upload of an open backup, and may still be under way.
+
+    Its report was taken back since. The object may replace whatever is under its key by then.
+    """
+    sent_at = backup.completion_sent_at
+    return sent_at is not None and not is_older_than(sent_at, LATE_OBJECT_WINDOW)
+
+
 def is_past_late_objects(backup: Backup, *, now: dt.datetime | None = None) -> bool:
     """Whether ``backup`` ended so long ago that no object of it is waited for."""
     ended_at = backup.completed_at

@@ -59,7 +59,7 @@ def sweep(
     action ``ERROR``; the others go on.
 
     Raises:
-        RuntimeError: a transaction is open.
+        RuntimeError: a transaction is open, now or when the next outcome is read.
 
     """
     refuse_open_transaction("sweep")  # safeguard: sweep-outside-transaction
@@ -131,6 +131,8 @@ def _acting(outcomes: Generator[SweepOutcome, None, None], actor: Actor) -> Iter
     """``outcomes``, worked for as ``actor``; between two of them the reader acts as itself."""
     with contextlib.closing(outcomes):
         while True:
+            # Its reader may have begun one since.
+            refuse_open_transaction("sweep")  # safeguard: sweep-read-outside-transaction
             with acting_as(*actor):
                 outcome = next(outcomes, None)
             if outcome is None:

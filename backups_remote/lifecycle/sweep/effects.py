@@ -138,6 +138,8 @@ class DryRun:
 
 def found_whole(backup: Backup) -> SweepOutcome:
     """The outcome of a backup whose whole object was in the store."""
+    if backup.checksum:  # of a report that was accepted before the backup failed
+        return outcome(SweepAction.COMPLETED, backup, "reported, and failed before it was whole")
     why = unverified("its whole archive was in the store", backup)
     return outcome(SweepAction.RECOVERED, backup, why)
 
