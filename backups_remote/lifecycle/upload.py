@@ -10,7 +10,6 @@ from backups_remote.conf import app_settings, issued_size
 from backups_remote.exceptions import (
     AlreadyCompleted,
     BackupConflict,
-    BackupLimitReached,
     StorageError,
     UploadsNotSupported,
 )
@@ -136,8 +135,8 @@ def begin_upload(
     key = backend.object_key(backup.server_uuid, backup.uuid)
     mark = secrets.token_urlsafe(24)
     upload_id = backend.create_upload(key, mark)
-    ticket = _ticket(backend, key, upload_id, plan)  # safeguard: urls-signed-before-write
     try:
+        ticket = _ticket(backend, key, upload_id, plan)  # safeguard: urls-signed-before-write
         is_started = _start(
             backup,
             upload_id=upload_id,
@@ -146,8 +145,10 @@ def begin_upload(
             size=plan.size,
             part_size=plan.part_size,
         )
-    except BackupLimitReached:
-        _abort(backend, key, upload_id)
+    except Exception:
+        # Nothing can be signed, the limit is reached, or the database takes no changes: a node
+        # asks again and again, and no row would name this upload.
+        _abort(backend, key, upload_id)  # safeguard: unwritten-upload-aborted
         raise
     if not is_started:
         _abort(backend, key, upload_id)  # safeguard: losing-upload-aborted

@@ -9,7 +9,13 @@ from django.db.models import Q
 from django.utils.translation import gettext_lazy as _
 
 from backups_remote.models.events import EventKind, Note, record
-from backups_remote.models.states import STATES, BackupQuerySet, BackupState, Filled
+from backups_remote.models.states import (
+    STATES,
+    BackupQuerySet,
+    BackupState,
+    Filled,
+    refuse_owners,
+)
 from backups_remote.models.transitions import BackupTransitions
 
 
@@ -112,6 +118,21 @@ class Backup(BackupTransitions):
 
     def __str__(self) -> str:
         return self.name or str(self.uuid)
+
+    def delete(
+        self,
+        using: str | None = None,
+        keep_parents: bool = False,
+    ) -> tuple[int, dict[str, int]]:
+        """Delete the row of a backup that owns no archive.
+
+        Raises:
+            BackupConflict: it owns one: see ``lifecycle.delete_backup``.
+
+        """
+        alias = using or router.db_for_write(type(self), instance=self)
+        refuse_owners(Backup.objects.using(alias).filter(pk=self.pk))
+        return super().delete(using=using, keep_parents=keep_parents)
 
     def save(self, **kwargs: Any) -> None:
         """Save what belongs to the host; a new backup takes its node and its disk from its server.

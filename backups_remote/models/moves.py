@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from django.db import router, transaction
+from django.db import models, router, transaction
 from django.utils import timezone
 
 from backups_remote.models.events import record
@@ -76,7 +76,7 @@ class BackupMoves(BackupFields):
                 removed = self._move(guard)  # safeguard: removed-once
                 if removed:
                     record(alias, note, self.subject)
-                    self.delete()
+                    models.Model.delete(self)
             return removed
 
         return with_reconnect(alias, remove)

@@ -11,6 +11,7 @@ from django.db import models
 from django.db.models import F, Q
 from django.utils.translation import gettext_lazy as _
 
+from backups_remote.exceptions import BackupConflict
 from backups_remote.models.saving import GuardedQuerySet
 
 if TYPE_CHECKING:
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 
     from backups_remote.models.backups import Backup  # noqa: F401 - named in a string
     from backups_remote.models.nodes import Node
+
+#: How many rows an error names.
+_NAMED: Final = 3
 
 
 class BackupState(models.TextChoices):
@@ -59,6 +63,10 @@ STATES: Final = {
 }
 
 
+#: Something of it is in a store, or on its node, that nothing would find without the row.
+OWNS_ARCHIVE: Final = ~Q(upload_id="") | REPORTED | COMPLETED | STATES[BackupState.DELETING]
+
+
 class Filled(models.Func):
     """Whether a text is not empty, with the empty one written into the statement.
 
@@ -72,6 +80,18 @@ class Filled(models.Func):
 
 class BackupQuerySet(GuardedQuerySet["Backup"]):
     """The named sets of backups."""
+
+    def delete(self) -> tuple[int, dict[str, int]]:
+        """Delete rows that own no archive.
+
+        Raises:
+            BackupConflict: some own one; nothing is deleted.
+
+        """
+        refuse_owners(self)  # safeguard: owned-archive-keeps-rows
+        return super().delete()
+
+    delete.queryset_only = True  # type: ignore[attr-defined]
 
     def in_state(self, state: BackupState) -> Self:
         """Backups in ``state``."""
@@ -180,3 +200,22 @@ class BackupQuerySet(GuardedQuerySet["Backup"]):
     def left_behind(self) -> Self:
         """Failed backups whose upload is not known to be gone from the store yet."""
         return self.failed().filter(Filled("upload_id"))
+
+
+def refuse_owners(backups: BackupQuerySet) -> None:
+    """Make sure that no row goes whose archive nothing would find any more.
+
+    Raises:
+        BackupConflict: some of ``backups`` own one.
+
+    """
+    found = list(backups.order_by().filter(OWNS_ARCHIVE).only("uuid")[: _NAMED + 1])
+    if not found:
+        return
+    named = ", ".join(str(backup.uuid) for backup in found[:_NAMED])
+    more = " and others" if len(found) > _NAMED else ""
+    raise BackupConflict(
+        f"The row of {named}{more} owns an archive or an upload. Delete ended backups with "
+        "lifecycle.delete_backup(), which deletes the archive too; end others before with "
+        "lifecycle.expire()."
+    )

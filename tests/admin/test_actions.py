@@ -20,6 +20,7 @@ from backups_remote.models import Backup
 from backups_remote.storage import get_backend
 from tests.admin.pages import LIST, backup_in, page_of, rows, said, text
 from tests.support.factories import BackupFactory
+from tests.support.rows import remove
 from tests.support.scripted import Answer
 
 pytestmark = pytest.mark.django_db
@@ -225,7 +226,7 @@ def test_lock_of_concurrently_deleted_backup(verb, state):
         backup_in(state, name="Nightly"),
         backup_in(State.COMPLETED, is_locked=verb is actions.unlock),
     )
-    Backup.objects.filter(pk=gone.pk).delete()
+    remove(Backup.objects.filter(pk=gone.pk))
 
     tally = verb([gone, other])
 

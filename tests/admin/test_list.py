@@ -14,6 +14,7 @@ from backups_remote.admin import changelist
 from backups_remote.models import Backup
 from tests.admin.pages import LIST, backup_in, listed, queries_of, text
 from tests.support.factories import BackupFactory, NodeFactory, ServerFactory
+from tests.support.rows import remove
 
 pytestmark = [pytest.mark.databases, pytest.mark.django_db]
 
@@ -124,7 +125,7 @@ def test_list_names_its_row_limit(admin_client, monkeypatch):
     assert listed(first) == set(newest_first[:2])
     assert listed(last) == {newest_first[2]}
     assert admin_client.get(LIST, {"p": 3}).status_code == 302
-    backups[0].delete()
+    remove(backups[0])
     assert "There are more" not in text(admin_client.get(LIST))
 
 

@@ -17,6 +17,7 @@ from backups_remote.models import Backup
 from backups_remote.types import Report
 from tests.support.daemon import success
 from tests.support.factories import BackupFactory, NodeFactory, ServerFactory
+from tests.support.rows import remove
 
 pytestmark = [pytest.mark.databases, pytest.mark.django_db]
 
@@ -335,7 +336,7 @@ def test_sweep_reads_only_stale_rows(crowd, server, memory):
     orphan = BackupFactory(server=server)
     store = memory("memory")
     store.create_upload(store.object_key(server.uuid, orphan.uuid), "mark")
-    orphan.delete()
+    remove(orphan)
 
     renew_snapshot()  # reads all rows, every few minutes
     with statements() as seen:

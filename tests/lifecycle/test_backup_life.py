@@ -18,6 +18,7 @@ from backups_remote.testing import MemoryBackend
 from backups_remote.types import Report, ReportedPart
 from tests.support.factories import ServerFactory
 from tests.support.memory import ARCHIVE
+from tests.support.rows import remove
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("memory")]
 
@@ -166,7 +167,7 @@ def test_a_locked_or_unfinished_backup_is_not_deleted():
 )
 def test_call_for_concurrently_deleted_backup_is_not_found(call):
     backup = uploaded()
-    Backup.objects.all().delete()
+    remove(Backup.objects.all())
     with pytest.raises(BackupNotFound):
         call(backup)
     # The upload of the deleted row is the sweep's; a new one was thrown away.

@@ -13,6 +13,7 @@ from backups_remote.lifecycle.sweep import carry_out
 from backups_remote.models import Backup, Server
 from tests.support.factories import ServerFactory
 from tests.support.memory import completed_backup, remaining_uuids, success, uploaded
+from tests.support.rows import remove
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("memory")]
 
@@ -129,7 +130,7 @@ def test_server_that_goes_away_does_not_stop_the_next(server, monkeypatch):
 
     def begin_late(one):
         if one == server:
-            Backup.objects.filter(server=server).delete()
+            remove(Backup.objects.filter(server=server))
             Server.objects.filter(pk=server.pk).delete()
         return begin(one)
 

@@ -32,6 +32,7 @@ from tests.support.memory import (
     uploaded,
     uploading_backup,
 )
+from tests.support.rows import remove
 
 pytestmark = [
     pytest.mark.databases,
@@ -167,7 +168,7 @@ def rows_of_every_kind():
         deleting = completed_backup()
         assert deleting.begin_deletion()
         orphan = uploaded()
-        orphan.delete()
+        remove(orphan)
     ended = dt.datetime(2020, 1, 1, tzinfo=dt.UTC)
     Backup.objects.failed().exclude(failure="silence").update(completed_at=ended)
     # Looked at, and left: nothing is written between two batches of these.

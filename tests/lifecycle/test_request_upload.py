@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 
 import pytest
+from django.db import DatabaseError, connection
 from django.utils import timezone
 
 from backups_remote import lifecycle
@@ -118,3 +119,59 @@ def test_concurrent_request_aborts_its_own_upload(memory):
     backup.refresh_from_db()
     left = [key for key, upload in MemoryBackend.uploads.items() if upload.key == backup.object_key]
     assert left == [backup.upload_id]
+
+
+#: As on a replica, or after a disk has run full.
+READ_ONLY = {
+    "sqlite": "PRAGMA query_only = 1",
+    "postgresql": "SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY",
+    "mysql": "SET SESSION TRANSACTION READ ONLY",
+}
+
+
+@pytest.fixture
+def read_only():
+    """Make the database refuse changes; it takes them again at the end."""
+
+    def begin():
+        with connection.cursor() as cursor:
+            cursor.execute(READ_ONLY[connection.vendor])
+
+    yield begin
+    if connection.vendor == "sqlite":  # in memory, it must not be closed
+        with connection.cursor() as cursor:
+            cursor.execute("PRAGMA query_only = 0")
+    else:
+        connection.close()
+
+
+@pytest.mark.databases
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize(
+    ("begin", "ask"),
+    [
+        (lambda b: None, lambda b: lifecycle.request_upload(b, 10)),
+        (lambda b: None, lambda b: lifecycle.request_parts(b, 1)),
+        (lambda b: lifecycle.request_upload(b, 11), lambda b: lifecycle.request_upload(b, 10)),
+    ],
+    ids=["first", "streamed", "another"],
+)
+def test_upload_is_aborted_if_its_row_cannot_be_written(memory, read_only, begin, ask):
+    backup = lifecycle.start_backup(ServerFactory())
+    begin(backup)
+    before = list(memory.uploads)
+    read_only()
+    for _ in range(3):
+        with pytest.raises(DatabaseError):
+            ask(backup)
+    assert list(memory.uploads) == before
+    assert memory.calls["create_upload"] >= 3
+
+
+def test_upload_is_aborted_if_its_urls_cannot_be_signed(memory):
+    backup = lifecycle.start_backup(ServerFactory())
+    memory.instead["presign_parts"] = raising(StorageUnavailable("no credentials"))
+    with pytest.raises(StorageUnavailable):
+        lifecycle.request_upload(backup, 10)
+    assert not memory.uploads
+    assert backup.state is Backup.State.PENDING

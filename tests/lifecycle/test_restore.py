@@ -27,6 +27,7 @@ from tests.support.memory import (
     remaining_uuids,
     uploaded,
 )
+from tests.support.rows import remove
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("memory")]
 
@@ -210,7 +211,7 @@ def test_restore_reloads_backup_after_marking_the_server(memory):
 
 def test_restore_of_deleted_backup_leaves_server_unchanged():
     backup = completed_backup(ServerFactory())
-    Backup.objects.all().delete()
+    remove(Backup.objects.all())
     with pytest.raises(BackupNotFound):
         lifecycle.start_restore(backup)
     assert Server.objects.get().status is None

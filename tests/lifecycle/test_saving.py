@@ -13,6 +13,7 @@ from backups_remote.exceptions import BackupConflict, StatusChanged
 from backups_remote.models import RESTORING, Backup, Node, Server
 from tests.support.factories import BackupFactory, NodeFactory, ServerFactory
 from tests.support.memory import completed_backup, success, uploaded
+from tests.support.rows import remove
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("memory")]
 
@@ -199,7 +200,7 @@ def test_dumped_rows_are_loaded_whole():
 
 def test_row_that_is_gone_is_not_written_again():
     backup = BackupFactory()
-    Backup.objects.all().delete()
+    remove(Backup.objects.all())
     with pytest.raises(DatabaseError, match="did not affect any rows"), transaction.atomic():
         backup.save()
     assert not Backup.objects.exists()

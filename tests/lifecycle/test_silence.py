@@ -25,6 +25,7 @@ from tests.support.memory import (
     sweep_actions,
     uploading_backup,
 )
+from tests.support.rows import remove
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("memory")]
 
@@ -194,7 +195,7 @@ def test_place_that_is_taken_meanwhile_is_not_given_twice():
     assert (backup.state, backup.failed_in_silence) == (S.FAILED, True)
     assert len(MemoryBackend.uploads) == 1
 
-    Backup.objects.exclude(pk=backup.pk).delete()
+    remove(Backup.objects.exclude(pk=backup.pk))
     ask_for_size(backup)
     assert backup.state is S.UPLOADING
 

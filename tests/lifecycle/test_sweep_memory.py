@@ -15,6 +15,7 @@ from backups_remote.storage import get_backend
 from backups_remote.testing import MemoryBackend
 from backups_remote.types import StoredObject, StoredPart
 from tests.support.factories import BackupFactory, ServerFactory
+from tests.support.rows import remove
 
 pytestmark = [pytest.mark.django_db, pytest.mark.once]
 
@@ -75,7 +76,7 @@ def peak_of_a_sweep(vast, server, count, *, reported, ends="completed"):
         tracemalloc.stop()
         assert len(outcomes) == count
         assert Backup.objects.in_state(ends).count() == count
-        Backup.objects.all().delete()
+        remove(Backup.objects.all())
 
 
 @pytest.mark.timeout(300)

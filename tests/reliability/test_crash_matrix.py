@@ -36,6 +36,7 @@ from tests.reliability.cases import (
 )
 from tests.reliability.world import parts_of
 from tests.support.daemon import success
+from tests.support.rows import remove
 
 NODE = ("retries", "gone")
 #: How many commands run at once.
@@ -294,7 +295,7 @@ class Population:
 
     def clear(self):
         """Out of the way of the next case, which has this disk too."""
-        Backup.objects.filter(pk__in=[backup.pk for backup in self.backups]).delete()
+        remove(Backup.objects.filter(pk__in=[backup.pk for backup in self.backups]))
 
 
 _REFUSED = "delete 403 first"

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 from django.db import DatabaseError, router
 
 from backups_remote import lifecycle
 from backups_remote.actors import ActorKind, acting_as
 from backups_remote.exceptions import DiskNotConfigured
 from backups_remote.management.messages import database_failed, first_of
+from backups_remote.management.output import WorkCommand
 from backups_remote.management.progress import ProgressLine
 from backups_remote.models import Backup
 from backups_remote.sql import keys_of
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 _BATCH: Final = 128
 
 
-class Command(BaseCommand):
+class Command(WorkCommand):
     """Accepts the copies in a bucket."""
 
     help = (

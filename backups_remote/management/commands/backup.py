@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any, Final
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 from django.db import DatabaseError
 
 from backups_remote import lifecycle
@@ -14,6 +14,7 @@ from backups_remote.exceptions import BackupNotFound, BackupsRemoteError, Storag
 from backups_remote.lifecycle.lookup import reload
 from backups_remote.management.arguments import find_server
 from backups_remote.management.messages import database_failed
+from backups_remote.management.output import WorkCommand
 from backups_remote.management.progress import ProgressLine
 from backups_remote.models import Backup
 from backups_remote.storage import get_backend
@@ -28,7 +29,7 @@ _POLL: Final = 1.0
 _PARTS_EVERY: Final = 5.0
 
 
-class Command(BaseCommand):
+class Command(WorkCommand):
     """Starts a backup."""
 
     help = "Has the node of a server make a backup. Needs the setting DAEMON."

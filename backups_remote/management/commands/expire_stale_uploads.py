@@ -7,13 +7,14 @@ import re
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 from django.db import DatabaseError
 
 from backups_remote import lifecycle
 from backups_remote.actors import ActorKind, acting_as
 from backups_remote.conf import LONGEST_SILENCE
 from backups_remote.management.messages import database_failed, first_of
+from backups_remote.management.output import WorkCommand
 from backups_remote.management.progress import ProgressLine
 from backups_remote.types import SweepAction
 
@@ -43,7 +44,7 @@ def duration(text: str) -> dt.timedelta:
     return age
 
 
-class Command(BaseCommand):
+class Command(WorkCommand):
     """Expires stale uploads."""
 
     help = (

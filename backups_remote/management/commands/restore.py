@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any, Final
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 from django.db import DatabaseError, router
 
 from backups_remote import lifecycle
@@ -13,6 +13,7 @@ from backups_remote.actors import ActorKind, acting_as
 from backups_remote.exceptions import BackupsRemoteError
 from backups_remote.management.arguments import find_backup
 from backups_remote.management.messages import database_failed
+from backups_remote.management.output import WorkCommand
 from backups_remote.models import BackupEvent, EventKind
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ _ENDS: Final = (
 )
 
 
-class Command(BaseCommand):
+class Command(WorkCommand):
     """Starts a restore."""
 
     help = "Has the node of a backup's server restore it. Needs the setting DAEMON."

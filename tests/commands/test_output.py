@@ -1,0 +1,150 @@
+"""What a command prints never stops what it does: real processes, real pipes."""
+
+from __future__ import annotations
+
+import io
+import os
+import subprocess
+import sys
+
+import pytest
+from django.core.management.base import CommandError
+
+from backups_remote.management.output import DroppingStream, WorkCommand
+from panel_site.gunicorn import ROOT
+
+#: More lines than a pipe holds.
+ROWS = 1_200
+FILL = f"""
+import datetime as dt
+from django.utils import timezone
+from backups_remote.models import Backup, Node, Server
+server = Server.objects.create(name="s", node=Node.objects.create(name="n"))
+old = timezone.now() - dt.timedelta(days=30)
+Backup.objects.bulk_create(
+    Backup(server=server, node=server.node, disk="wings", created_at=old) for _ in range({ROWS})
+)
+"""
+LEFT = "from backups_remote.models import Backup; print(Backup.objects.unfinished().count())"
+
+
+class Panel:
+    """The host project on a database of its own, as a shell runs it."""
+
+    def __init__(self, directory):
+        kept = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(("AWS_", "BACKUPS_", "DATABASE_", "DJANGO_"))
+        }
+        self.environment = kept | {
+            "DATABASE_URL": f"sqlite:///{directory / 'panel.sqlite3'}",
+            "DJANGO_SECRET_KEY": "of-this-test",
+        }
+        self.manage("migrate", "--verbosity=0")
+
+    def shell(self, command):
+        return subprocess.Popen(
+            ["/bin/sh", "-c", command],
+            cwd=ROOT,
+            env={**self.environment, "MANAGE": f"{sys.executable} manage.py"},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def manage(self, *arguments):
+        done = subprocess.run(
+            [sys.executable, "manage.py", *arguments],
+            cwd=ROOT,
+            env=self.environment,
+            capture_output=True,
+            check=True,
+            text=True,
+        )
+        return done.stdout
+
+    @property
+    def left(self):
+        return int(self.manage("shell", "--verbosity=0", "-c", LEFT))
+
+
+@pytest.fixture(scope="module")
+def panel(tmp_path_factory):
+    return Panel(tmp_path_factory.mktemp("panel"))
+
+
+SWEEP = "$MANAGE expire_stale_uploads"
+SAID = "not all of the output could be written"
+
+
+@pytest.mark.once
+@pytest.mark.parametrize(
+    ("command", "complaint"),
+    [
+        # The status of the first command of the pipe is its last line of standard error.
+        (f"{{ {SWEEP}; echo $? >&2; }} | head -n 1", True),
+        (f"{SWEEP} >&-; echo $? >&2", True),
+        (f"{SWEEP} > /dev/full; echo $? >&2", True),
+        (f"{SWEEP} > /dev/full 2>&1; echo $? >&2", False),
+        (f"{SWEEP} 2>&1 >&- | cat >&2; echo 1 >&2", True),
+    ],
+    ids=["no reader", "closed", "full", "both full", "closed, errors piped"],
+)
+def test_work_goes_on_without_output(panel, command, complaint):
+    panel.manage("shell", "--verbosity=0", "-c", FILL.replace('"n"', repr(command)))
+    process = panel.shell(command)
+    _, said = process.communicate(timeout=300)
+    assert panel.left == 0
+    assert said.splitlines()[-1] == "1", said
+    assert (SAID in said) is complaint, said
+    assert "Traceback" not in said
+    assert "Exception ignored" not in said
+
+
+class Broken(io.StringIO):
+    """Fails after so many characters."""
+
+    def __init__(self, room):
+        super().__init__()
+        self.room = room
+
+    def write(self, text):
+        self.room -= len(text)
+        if self.room < 0:
+            raise OSError(28, "No space left on device")
+        return super().write(text)
+
+
+class Telling(WorkCommand):
+    requires_system_checks = ()
+    did = 0
+
+    def handle(self, **_options):
+        for _ in range(3):
+            self.stdout.write("12345")
+            self.stderr.write("12345")
+            self.did += 1
+
+
+@pytest.mark.parametrize("name", ["stdout", "stderr"])
+@pytest.mark.parametrize("given", ["when it is made", "when it is called"])
+def test_what_cannot_be_written_is_dropped(name, given):
+    streams = {"stdout": io.StringIO(), "stderr": io.StringIO(), name: Broken(8)}
+    command = Telling(**streams) if given == "when it is made" else Telling()
+    called = {"force_color": False, "no_color": False, "skip_checks": True}
+    with pytest.raises(CommandError, match=SAID):
+        command.execute(**called, **(streams if given == "when it is called" else {}))
+    assert command.did == 3
+    assert streams.pop(name).getvalue() == "12345\n"
+    assert streams.popitem()[1].getvalue() == 3 * "12345\n"
+
+
+def test_characters_that_the_terminal_lacks_are_escaped():
+    raw = io.BytesIO()
+    stream = DroppingStream(io.TextIOWrapper(raw, encoding="ascii", write_through=True))
+    stream.write("für ")
+    stream.write("two")
+    assert raw.getvalue() == rb"f\xfcr two"
+    assert not stream.is_lost
