@@ -140,9 +140,15 @@ class Lookup(Generic[M]):
             field.get_db_prep_value(value, connection)
             for field, value in zip(self._fields, values, strict=True)
         ]
-        with connection.cursor() as cursor:
-            cursor.execute(kept.sql, params)
-            row = cursor.fetchone()
+
+        def fetch() -> tuple[Any, ...] | None:
+            with connection.cursor() as cursor:
+                cursor.execute(kept.sql, params)
+                row: tuple[Any, ...] | None = cursor.fetchone()
+            return row
+
+        # Often the first statement of a call, on a connection that was idle since the last one.
+        row = with_reconnect(alias, fetch)
         if row is None:
             return None
         read = list(row)

@@ -9,7 +9,7 @@ import re
 
 import pytest
 from django.core.management import call_command
-from django.db import DatabaseError, IntegrityError, transaction
+from django.db import DatabaseError, IntegrityError, models, transaction
 from django.utils import timezone
 
 from backups_remote import lifecycle, signals
@@ -96,7 +96,7 @@ def test_row_and_the_event_of_its_removal_are_one_change(monkeypatch):
         with pytest.raises(DatabaseError):
             backup.remove_deleted("gone")
     assert Backup.objects.get().state is Backup.State.DELETING
-    monkeypatch.setattr(Backup, "delete", broken)
+    monkeypatch.setattr(models.Model, "delete", broken)
     with pytest.raises(DatabaseError):
         backup.remove_deleted("gone")
     assert K.DELETED not in kinds(backup)

@@ -33,6 +33,7 @@ from tests.support.memory import (
     uploading_backup,
 )
 from tests.support.rows import remove
+from tests.support.sessions import end_session, session_of
 
 pytestmark = [
     pytest.mark.databases,
@@ -41,33 +42,6 @@ pytestmark = [
 ]
 
 NOW = dt.timedelta(0)
-
-
-def session_of(mine):
-    """The server's number of a connection; None if it is closed."""
-    if mine.connection is None:
-        return None
-    if mine.vendor == "postgresql":
-        return mine.connection.info.backend_pid
-    return mine.connection.thread_id()
-
-
-def end_session(number):
-    """Have the server hang up, as at an idle limit or in a failover; whether it was there."""
-    other = connections.create_connection("default")
-    try:
-        with other.cursor() as cursor:
-            if other.vendor == "postgresql":
-                cursor.execute("SELECT pg_terminate_backend(%s, 5000)", [number])
-                return cursor.fetchone()[0]
-            cursor.execute("KILL %s", [number])
-            return True
-    except OperationalError as error:
-        if "Unknown thread" not in str(error):
-            raise
-        return False
-    finally:
-        other.close()
 
 
 class Losing:
@@ -127,6 +101,17 @@ def test_life_of_a_backup(losing):
     assert not Backup.objects.exists()
     assert not MemoryBackend.objects
     assert losing.lost >= 8
+
+
+def test_first_statement_of_a_call(losing):
+    """A connection that is kept between two calls may have been idle for long."""
+    backup = lifecycle.start_backup(ServerFactory())
+    losing.is_on = True
+    losing(lambda: None)
+    assert lifecycle.find_backup_made_by(backup.node, str(backup.uuid)) == backup
+    losing(lambda: None)
+    assert lifecycle.find_backup_restorable_on(backup.node, str(backup.uuid)) == backup
+    assert losing.lost == 2
 
 
 def test_failure_report(losing):

@@ -3,7 +3,8 @@
 Steps are every call to a store or a daemon, every write to the database, and every commit of a transaction; a write
 outside of one is committed by itself. They are counted from 1 within one request, which says
 ``X-Crash-At: 3:before``, or within one command. ``count`` only lists the
-steps; ``3:before:all`` takes the whole process group along.
+steps; ``3:before:all`` takes the whole process group along. ``3:before:lost`` kills nothing: the
+database hangs up on the request's connection, or on all of the command's.
 """
 
 from __future__ import annotations
@@ -15,10 +16,14 @@ import functools
 import os
 import signal
 import threading
+import weakref
 
 from django.apps import AppConfig
 from django.conf import settings
+from django.db import connections
 from django.db.backends.signals import connection_created
+
+from tests.support.sessions import end_session, session_of
 
 STORE_CALLS = (
     "create_upload",
@@ -56,14 +61,27 @@ class Plan:
 
     def _die_at(self, number, when):
         if (self.number, self.when) == (number, when):
+            if self.group == "lost":
+                # Another thread's request has its own, and finds nothing out before its next one.
+                of_request = _of_request.get() is self
+                lose([connections["default"]] if of_request else [*_connections])
+                return
             if self.group:
                 os.killpg(0, signal.SIGKILL)
             os.kill(os.getpid(), signal.SIGKILL)
 
 
+def lose(some):
+    """Have the database end the sessions of these connections, as in a failover."""
+    for number in [session_of(connection) for connection in some]:
+        if number is not None:
+            end_session(number)
+
+
 # A request's store calls may be made in threads that it starts: they inherit its context.
 _of_request = contextvars.ContextVar("plan", default=None)
 _of_processes = []
+_connections = weakref.WeakSet()
 
 
 @contextlib.contextmanager
@@ -122,6 +140,7 @@ def _watch_writes(execute, sql, params, many, context):
 
 
 def _on_connection(*, connection, **kwargs):
+    _connections.add(connection)
     if _watch_writes not in connection.execute_wrappers:
         connection.execute_wrappers.append(_watch_writes)
         connection._commit = _around("COMMIT", connection._commit, of="db")

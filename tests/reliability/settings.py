@@ -9,6 +9,8 @@ from panel_site.settings import DATABASES, INSTALLED_APPS, MIDDLEWARE, STORAGES
 _told = json.loads(os.environ["RELIABILITY"])
 
 DATABASES["default"]["NAME"] = _told["database"]
+# What a call leaves is not to be what the next one begins with.
+DATABASES["default"]["CONN_HEALTH_CHECKS"] = True
 if _told["pool"]:
     DATABASES["default"]["CONN_MAX_AGE"] = 0
     DATABASES["default"].setdefault("OPTIONS", {})["pool"] = {

@@ -308,31 +308,42 @@ def test_request_during_sweep_is_served_or_refused(
 def test_request_overtaken_by_report_changes_nothing(world, at_once, server, disk, tiny):
     """It began an upload of another size in the store; the row is reported by then."""
     backup = world.uploading(server, disk, tiny)
+    created, completing = threading.Event(), threading.Event()
     with (
-        ThreadPoolExecutor(1) as pool,
+        ThreadPoolExecutor(2) as pool,
         world.proxy.going_wrong(
-            Fault("create", str(backup.uuid), after=1),
-            Fault("complete", str(backup.uuid), before=2),
+            Fault("create", str(backup.uuid), after=created),
+            Fault("complete", str(backup.uuid), before=completing),
         ),
     ):
-        overtaken = pool.submit(at_once, asking(backup, len(tiny) + 1))
-        world.proxy.wait_for("create", str(backup.uuid))
-        ((_, answer),) = at_once(reporting(backup, tiny))
-        assert answer.status_code == 204
-        ((_, refused),) = overtaken.result()
-    assert refused.status_code == 409
+        try:
+            overtaken = pool.submit(at_once, asking(backup, len(tiny) + 1))
+            world.proxy.wait_for("create", str(backup.uuid))
+            reported = pool.submit(at_once, reporting(backup, tiny))
+            world.proxy.wait_for("complete", str(backup.uuid))
+            created.set()
+            ((_, refused),) = overtaken.result()
+        finally:
+            created.set()
+            completing.set()
+        ((_, answer),) = reported.result()
+    assert (refused.status_code, answer.status_code) == (409, 204)
     assert world.violations(backup, tiny) == []
 
 
 def test_report_during_new_upload_completes_nothing(world, at_once, server, disk, tiny):
     backup = world.uploading(server, disk, tiny)
+    answered = threading.Event()
     with (
         ThreadPoolExecutor(1) as pool,
-        world.proxy.going_wrong(Fault("list_parts", str(backup.uuid), after=1)),
+        world.proxy.going_wrong(Fault("list_parts", str(backup.uuid), after=answered)),
     ):
         overtaken = pool.submit(at_once, reporting(backup, tiny))
         world.proxy.wait_for("list_parts", str(backup.uuid))
-        ((_, asked),) = at_once(asking(backup, len(tiny) + 1))
+        try:
+            ((_, asked),) = at_once(asking(backup, len(tiny) + 1))
+        finally:
+            answered.set()
         assert asked.status_code == 200
         ((_, refused),) = overtaken.result()
     assert refused.status_code == 400

@@ -135,7 +135,7 @@ def test_object_of_failed_reported_backup_is_found_for_days(
         assert world.proxy.count(str(backup.uuid))["abort"] == 0
 
     world.complete_in_store(backup)
-    assert sweeping() == [(SweepAction.RECOVERED, str(backup.uuid))]
+    assert sweeping() == [(SweepAction.COMPLETED, str(backup.uuid))]
     assert state_of(backup) is Backup.State.COMPLETED
 
 

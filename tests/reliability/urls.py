@@ -1,5 +1,6 @@
 """The host project's routes, and one for what no node may do: delete a backup."""
 
+from django.db import DatabaseError
 from django.http import HttpResponse
 from django.urls import include, path
 
@@ -10,12 +11,12 @@ from backups_remote.models import Backup
 
 def delete(request, backup):
     """Delete a backup as a panel's own code would."""
-    found = Backup.objects.filter(uuid=backup).first()
-    if found is None:
-        return HttpResponse(status=404)
     try:
+        found = Backup.objects.filter(uuid=backup).first()
+        if found is None:
+            return HttpResponse(status=404)
         lifecycle.delete_backup(found)
-    except BackupsRemoteError as error:
+    except (BackupsRemoteError, DatabaseError) as error:
         return HttpResponse(str(error), status=503)
     return HttpResponse(status=204)
 
