@@ -4,6 +4,8 @@
 
     BackupsRemoteError
     ├── BackupNotFound
+    │   └── ServerNotFound             and so no backup of it
+    ├── InvalidValue                   also a ValueError: no row can hold the value
     ├── BackupConflict                 the backup's state does not allow the call
     │   ├── AlreadyCompleted
     │   ├── BackupLocked
@@ -50,6 +52,14 @@ class BackupsRemoteError(Exception):
 
 class BackupNotFound(BackupsRemoteError):
     """The backup was not found."""
+
+
+class ServerNotFound(BackupNotFound):
+    """The server was not found."""
+
+
+class InvalidValue(BackupsRemoteError, ValueError):
+    """A value cannot be stored; the message begins with the name of its field."""
 
 
 class BackupConflict(BackupsRemoteError):

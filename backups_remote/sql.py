@@ -18,7 +18,7 @@ from django.db import connections, router, transaction
 from django.db.models import CharField, DateTimeField, TextField
 from django.db.models.sql import Query
 
-from backups_remote.reconnect import with_reconnect
+from backups_remote.database import retrying
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -77,7 +77,7 @@ def keys_of(rows: QuerySet[Any]) -> array[int]:
         with transaction.atomic(using=rows.db):
             return array("q", rows.values_list("pk", flat=True).iterator())
 
-    return with_reconnect(rows.db, read)
+    return retrying(rows.db, read)
 
 
 def insert(model: type[Model], alias: str, values: dict[str, Any]) -> None:
@@ -148,7 +148,7 @@ class Lookup(Generic[M]):
             return row
 
         # Often the first statement of a call, on a connection that was idle since the last one.
-        row = with_reconnect(alias, fetch)
+        row = retrying(alias, fetch)
         if row is None:
             return None
         read = list(row)

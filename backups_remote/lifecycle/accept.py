@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Final
 
 from django.db import router
 
+from backups_remote.database import retrying
 from backups_remote.exceptions import StorageUnavailable
 from backups_remote.lifecycle.rules.ownership import why_foreign
 from backups_remote.lifecycle.sweep.pool import Fault, in_parallel
 from backups_remote.lifecycle.transactions import refuse_open_transaction
 from backups_remote.models import Backup
-from backups_remote.reconnect import with_reconnect
 from backups_remote.sql import keys_of
 from backups_remote.storage import get_backend
 from backups_remote.types import CopyOutcome
@@ -59,7 +59,7 @@ def _in_batches(rows: BackupQuerySet) -> Iterator[Backup]:
     keys = keys_of(rows.order_by("pk"))
     for start in range(0, len(keys), _BATCH):
         batch = rows.filter(pk__in=keys[start : start + _BATCH]).with_names().order_by("pk")
-        yield from with_reconnect(rows.db, partial(list, batch))
+        yield from retrying(rows.db, partial(list, batch))
 
 
 def _accept(

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 from typing import TYPE_CHECKING, Final, NoReturn
 
+from django.db import router
 from django.db.models import ProtectedError, RestrictedError
 
+from backups_remote.database import in_order
 from backups_remote.exceptions import (
     BackupConflict,
     BackupLocked,
@@ -68,7 +71,8 @@ def delete_backup(backup: Backup) -> StoredObject | None:
     """
     refuse_open_transaction("delete_backup")  # safeguard: delete-outside-transaction
     try:
-        decide_until_settled(backup, lambda: _begin(backup))
+        begin = partial(in_order, router.db_for_write(Backup), partial(_begin, backup))
+        decide_until_settled(backup, begin)
         if ends_without_disk(backup):  # safeguard: failed-own-disk-deletion-told
             remove(backup, None)
             return None

@@ -9,9 +9,9 @@ from uuid import UUID
 from django.db import router
 from django.db.models import F
 
+from backups_remote.database import retrying
 from backups_remote.exceptions import BackupNotFound
 from backups_remote.models import Backup
-from backups_remote.reconnect import with_reconnect
 from backups_remote.sql import Lookup
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ def reload(backup: Backup) -> None:
     loaded = [column for column in columns if column not in deferred]
     alias = router.db_for_write(Backup, instance=backup)
     try:
-        with_reconnect(alias, lambda: backup.refresh_from_db(using=alias, fields=loaded))
+        retrying(alias, lambda: backup.refresh_from_db(using=alias, fields=loaded))
     except Backup.DoesNotExist:
         raise BackupNotFound from None
 

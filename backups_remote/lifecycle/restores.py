@@ -10,6 +10,7 @@ from django.db.models import Q
 from django.utils import timezone
 
 from backups_remote.conf import app_settings
+from backups_remote.database import in_order
 from backups_remote.exceptions import BackupNotFound, RestoreRefused, UploadNotFound
 from backups_remote.lifecycle.events import announce_restore, announce_restore_begun
 from backups_remote.lifecycle.lookup import make_current, reload
@@ -50,6 +51,11 @@ def start_restore(backup: Backup, *, lifespan: dt.timedelta = LINK_LIFESPAN) -> 
     refuse_open_transaction("start_restore")  # safeguard: restore-outside-transaction
     make_current(backup)
     link = _link(backup, lifespan)
+    in_order(router.db_for_write(Backup), lambda: _begin(backup))
+    return link
+
+
+def _begin(backup: Backup) -> None:
     with locked_server(backup.server_id) as server:  # safeguard: restore-under-server-lock
         # Under the lock that a deletion takes too: it has begun, and shows here, or it will see
         # the restore.
@@ -59,7 +65,6 @@ def start_restore(backup: Backup, *, lifespan: dt.timedelta = LINK_LIFESPAN) -> 
         if not server.begin_restore(backup):
             raise RestoreRefused("The server is busy with something else.")
         announce_restore_begun(backup)
-    return link
 
 
 def cancel_restore(backup: Backup) -> None:

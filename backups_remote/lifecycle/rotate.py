@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from django.db import router
 
+from backups_remote.database import in_order
 from backups_remote.exceptions import DaemonError, StorageError
 from backups_remote.lifecycle import erase
 from backups_remote.lifecycle.delete import remove
@@ -80,6 +81,10 @@ def count_giving_way(server: Server, limit: int) -> int:
 
 def begin_rotation(server: Server) -> list[Backup]:
     """Choose the backups and move their rows to DELETING under one lock: rotations agree."""
+    return in_order(router.db_for_write(Backup), lambda: _begin_rotation(server))
+
+
+def _begin_rotation(server: Server) -> list[Backup]:
     with locked_server(server.pk) as row:  # safeguard: rotation-under-server-lock
         reason = f"rotated out at a limit of {row.backup_limit}"
         # safeguard: rotation-moves-rows

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 from django.db import connections, router, transaction
 from django.utils import timezone
 
+from backups_remote.database import retrying
+from backups_remote.exceptions import ServerNotFound
 from backups_remote.lifecycle.events import announce_restore
 from backups_remote.models import Backup, Server
-from backups_remote.reconnect import with_reconnect
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -52,6 +53,10 @@ def locked_server(server_id: int) -> Iterator[Server]:
     What begins a restore, what begins a deletion and what counts backups against the limit run
     one after the other under this lock. An UPDATE locks the row on every database, SELECT … FOR
     UPDATE does not. A restore that has overrun its time limit is ended first, as failed.
+
+    Raises:
+        ServerNotFound: it is gone, and all its backups with it.
+
     """
     database = router.db_for_write(Server)
     with contextlib.ExitStack() as transactions:
@@ -62,11 +67,13 @@ def locked_server(server_id: int) -> Iterator[Server]:
                 begun.enter_context(transaction.atomic(using=database, durable=True))
                 servers = Server.objects.using(database).filter(pk=server_id)
                 servers.update(updated_at=timezone.now())  # safeguard: limit-under-server-lock
-                server = servers.get()
+                server = servers.first()
+                if server is None:
+                    raise ServerNotFound
                 transactions.push(begun.pop_all())
             return server
 
-        server = with_reconnect(database, lock)
+        server = retrying(database, lock)
         if server.is_restore_overdue:  # safeguard: overdue-restore-replaced
             _end_restore(server)
         yield server

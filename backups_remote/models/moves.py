@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 from django.db import models, router, transaction
 from django.utils import timezone
 
+from backups_remote.database import retrying
 from backups_remote.models.events import record
 from backups_remote.models.fields import BackupFields
-from backups_remote.reconnect import with_reconnect
 from backups_remote.sql import update_if
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class BackupMoves(BackupFields):
             return moved
 
         # safeguard: move-reconnects
-        moved = with_reconnect(alias, move if note is None else partial(move_and_tell, note))
+        moved = retrying(alias, move if note is None else partial(move_and_tell, note))
         if moved:
             for name, value in changes.items():
                 setattr(self, name, value)
@@ -64,7 +64,7 @@ class BackupMoves(BackupFields):
             with transaction.atomic(using=alias):
                 record(alias, note, self.subject)
 
-        with_reconnect(alias, tell)
+        retrying(alias, tell)
 
     def _remove(self, guard: Guard, note: Note) -> bool:
         """Delete the row if it meets ``guard``; its event is committed together with that."""
@@ -79,4 +79,4 @@ class BackupMoves(BackupFields):
                     models.Model.delete(self)
             return removed
 
-        return with_reconnect(alias, remove)
+        return retrying(alias, remove)

@@ -12,12 +12,12 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from backups_remote.conf import app_settings
+from backups_remote.database import retrying
 from backups_remote.exceptions import StatusChanged
 from backups_remote.models.disks import choose_disk, validate_disk
 from backups_remote.models.events import EventKind, Note, Subject, in_words, record
 from backups_remote.models.nodes import Node
 from backups_remote.models.saving import GuardedModel, GuardedQuerySet
-from backups_remote.reconnect import with_reconnect
 from backups_remote.sql import Guard, update_if
 
 if TYPE_CHECKING:
@@ -285,4 +285,4 @@ def _changed(
                 record(alias, note, subject())
         return changed
 
-    return with_reconnect(alias, change_and_tell)
+    return retrying(alias, change_and_tell)

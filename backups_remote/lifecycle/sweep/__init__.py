@@ -13,6 +13,7 @@ from django.db import router
 
 from backups_remote.actors import Actor, ActorKind, acting_as, current_actor, is_actor_named
 from backups_remote.conf import app_settings
+from backups_remote.database import close_if_lost
 from backups_remote.lifecycle.sweep.carry_out import CarryOut
 from backups_remote.lifecycle.sweep.effects import DryRun
 from backups_remote.lifecycle.sweep.orphans import sweep_orphans
@@ -21,7 +22,6 @@ from backups_remote.lifecycle.sweep.rows import RowSweep
 from backups_remote.lifecycle.sweep.staleness import Staleness
 from backups_remote.lifecycle.transactions import refuse_open_transaction
 from backups_remote.models import Backup
-from backups_remote.reconnect import close_if_lost
 from backups_remote.storage import configured_disks
 
 if TYPE_CHECKING:

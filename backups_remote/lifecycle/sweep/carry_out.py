@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 from django.db import DatabaseError, router
 
-from backups_remote.exceptions import BackupConflict
+from backups_remote.database import close_if_lost, retrying
+from backups_remote.exceptions import BackupConflict, ServerNotFound
 from backups_remote.lifecycle import erase, lease
 from backups_remote.lifecycle.complete import (
     Answer,
@@ -36,7 +37,6 @@ from backups_remote.lifecycle.sweep.outcomes import fault, outcome, unverified
 from backups_remote.lifecycle.sweep.pool import Fault, at_store, explain, in_chunks
 from backups_remote.lifecycle.totals import renew_snapshot
 from backups_remote.models import Backup, Server
-from backups_remote.reconnect import close_if_lost, with_reconnect
 from backups_remote.types import StoredObject, SweepAction, SweepOutcome
 
 if TYPE_CHECKING:
@@ -238,8 +238,8 @@ class CarryOut:
         def reading(chunk: list[Backup]) -> Iterator[Backup]:
             for backup in chunk:
                 # In this thread, for a call to the node's daemon.
-                with_reconnect(self.database, partial(getattr, backup, "node"))
-                with_reconnect(self.database, partial(getattr, backup, "server"))
+                retrying(self.database, partial(getattr, backup, "node"))
+                retrying(self.database, partial(getattr, backup, "server"))
                 yield backup
 
         # A few at a time: a call that erases is sent soon after it was noted.
@@ -255,7 +255,7 @@ class CarryOut:
             # Once more after a refusal: the next one gives way instead.
             while going := begin_rotation(server):
                 yield from self.delete(going)
-        except Server.DoesNotExist:
+        except ServerNotFound:
             return  # it went away, with its backups
         except DatabaseError as error:
             logger.exception("The sweep could not rotate the backups of server %s.", server.uuid)
@@ -303,7 +303,7 @@ class CarryOut:
         def reading() -> Iterator[Backup]:
             for backup in backups:
                 # In this thread: the call must not ask the database.
-                with_reconnect(self.database, partial(getattr, backup, "reported_etags"))
+                retrying(self.database, partial(getattr, backup, "reported_etags"))
                 yield backup
 
         for backup, result in self._at_store(reading(), call, meanwhile=meanwhile):

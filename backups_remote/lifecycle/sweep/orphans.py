@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Final
 from django.db import DatabaseError, router
 
 from backups_remote.conf import app_settings
+from backups_remote.database import retrying
 from backups_remote.exceptions import BackupsRemoteError, UploadNotFound
 from backups_remote.lifecycle.sweep.pool import Fault, explain, in_chunks, in_parallel
 from backups_remote.models import Backup, Node, Server
-from backups_remote.reconnect import with_reconnect
 from backups_remote.storage import get_backend
 from backups_remote.types import OpenUpload, SweepAction, SweepOutcome
 
@@ -181,7 +181,7 @@ def _without_owner(
     # One query: between two, a row may get its upload and be reported.
     needed = ("uuid", "upload_id", "reported_at", "completed_at", "failed_in_silence")
     found = _rows().filter(uuid__in=ids).order_by().only(*needed)
-    rows: list[Backup] = with_reconnect(found.db, partial(list, found))
+    rows: list[Backup] = retrying(found.db, partial(list, found))
     owned: set[str] = set()
     unended: set[UUID] = set()
     silent: dict[UUID, Backup] = {}

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 from django.db.models import F
 from django.utils import timezone
 
+from backups_remote.database import retrying
 from backups_remote.lifecycle import lease
 from backups_remote.lifecycle.complete import Look, look_for_unsent
 from backups_remote.lifecycle.rules.age import is_past_late_objects, may_still_appear
@@ -27,7 +28,6 @@ from backups_remote.lifecycle.sweep.decide import (
 from backups_remote.lifecycle.sweep.outcomes import fault
 from backups_remote.lifecycle.sweep.pool import Fault, at_store
 from backups_remote.models import RESTORING
-from backups_remote.reconnect import with_reconnect
 from backups_remote.sql import keys_of
 from backups_remote.types import SweepAction, SweepOutcome
 
@@ -116,7 +116,7 @@ class RowSweep:
             # A report's ETags, up to 10,000 a row, are read for a few rows at a time.
             batch = batch.defer("reported_etags")
             # safeguard: sweep-reconnects
-            rows: list[Backup] = with_reconnect(backups.db, partial(list, batch))
+            rows: list[Backup] = retrying(backups.db, partial(list, batch))
             yield from work([backup for backup in rows if self._can_work_on(backup)])
 
     def _can_work_on(self, backup: Backup) -> bool:
