@@ -28,6 +28,7 @@ from backups_remote.exceptions import (
     BackupLocked,
     BackupsRemoteError,
     DaemonError,
+    InvalidValue,
     RestoreRefused,
     StatusChanged,
 )
@@ -283,7 +284,7 @@ def test_every_error_code_is_in_the_table_with_its_status():
     table = rows("docs/http-api.md", "## Errors")
     documented = {code: status for codes, status, _ in table for code in named(codes)}
     # No endpoint raises these, or only what derives from them.
-    others = {BackupsRemoteError, BackupLocked, RestoreRefused, StatusChanged}
+    others = {BackupsRemoteError, BackupLocked, InvalidValue, RestoreRefused, StatusChanged}
     for kind in descendants(BackupsRemoteError) - descendants(DaemonError) - others:
         answers = {
             method: error_response(kind(), conflict_status=status)

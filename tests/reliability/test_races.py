@@ -27,6 +27,7 @@ from tests.support.daemon import Daemon, success
 from tests.support.factories import ServerFactory
 from tests.support.memory import completed_backup
 from tests.support.proxy import Fault
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.databases
 
@@ -94,8 +95,17 @@ def test_eight_concurrent_requests_get_one_upload(world, at_once, server, disk, 
     backup = world.pending(server, disk)
 
     # None has noted its upload before all have begun one.
-    with world.proxy.going_wrong(Fault("create", str(backup.uuid), times=8, after=0.5)):
-        answers = [answer for _, answer in at_once(*[asking(backup, len(tiny))] * 8)]
+    begun = threading.Event()
+    with (
+        ThreadPoolExecutor(1) as pool,
+        world.proxy.going_wrong(Fault("create", str(backup.uuid), times=8, after=begun)),
+    ):
+        asked = pool.submit(at_once, *[asking(backup, len(tiny))] * 8)
+        try:
+            wait_until(lambda: world.proxy.count(str(backup.uuid))["create"] == 8)
+        finally:
+            begun.set()
+        answers = [answer for _, answer in asked.result()]
 
     assert [answer.status_code for answer in answers] == [200] * 8
     assert world.proxy.count(str(backup.uuid))["create"] == 8

@@ -41,7 +41,7 @@ DEFINED = {
     exceptions: """AlreadyCompleted BackupConflict BackupLimitReached BackupLocked BackupNotFound
         BackupsRemoteError DaemonError DaemonNotBegun DaemonNotConfigured DaemonNotReached
         DaemonRefused DaemonUnclear DiskNotConfigured ReportRefused RestoreRefused SettlementInProgress
-        StatusChanged
+        InvalidValue ServerNotFound StatusChanged
         StorageError StorageRefused StorageTimeout StorageUnavailable TokenUnreadable TryAgain UploadNotFound
         UploadRejected UploadsNotSupported""",
     types: """ArchiveKey CopyOutcome OpenUpload PartPlan Report ReportedPart StoredObject
