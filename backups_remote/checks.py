@@ -19,6 +19,7 @@
 | ``backups_remote.E015`` | ``PUBLIC_ENDPOINTS`` does not map disks to http or https URLs |
 | ``backups_remote.E016`` | ``EVENTS_KEPT`` is not a duration of at least a day |
 | ``backups_remote.E017`` | ``BACKUP_OVERDUE_AFTER`` is not None or a duration of a minute or more |
+| ``backups_remote.E018`` | an alias of ``STORAGES`` has the name of the nodes' own disk |
 | ``backups_remote.E100`` | a disk cannot be set up |
 | ``backups_remote.W001`` | ``SECURE_SSL_REDIRECT`` would redirect daemons, whose reports get lost |
 | ``backups_remote.W003`` | nodes are given URLs of an internal address |
@@ -50,6 +51,7 @@ from backups_remote.conf import (
     LONGEST_SILENCE,
     LONGEST_URL_LIFESPAN,
     MIN_PART_SIZE,
+    WINGS_DISK,
     app_settings,
     as_timedelta,
 )
@@ -93,6 +95,23 @@ def check_settings(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> li
             if rule.key == "BACKENDS":
                 return found
     return found
+
+
+def check_aliases(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    """Check that no alias of ``STORAGES`` hides behind the nodes' own disk."""
+    del app_configs, kwargs
+    if WINGS_DISK not in settings.STORAGES or not _is_usable():
+        return []
+    if WINGS_DISK in app_settings.backends:
+        return []  # it was chosen to be stored elsewhere
+    return [
+        Error(
+            f"STORAGES has an alias {WINGS_DISK!r}, which is the name of the nodes' own disk: "
+            "no backup would be stored there.",
+            hint="Give the alias another name.",
+            id="backups_remote.E018",
+        )
+    ]
 
 
 def check_disks(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
@@ -177,6 +196,7 @@ def check_redirect(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> li
 def register_checks() -> None:
     """Register all checks; called when Django starts."""
     register(check_settings, "backups_remote")
+    register(check_aliases, "backups_remote")
     register(check_disks, "backups_remote")
     register(check_replay, "backups_remote")
     register(check_internal_addresses, "backups_remote", deploy=True)

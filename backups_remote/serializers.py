@@ -22,7 +22,7 @@ LARGEST_SIZE: Final = 2**63 - 1
 
 
 class SizeField(serializers.Field[int, Any, int, Any]):
-    """A number of bytes: a JSON integer, not ``true``, ``1.0`` or ``"1"``.
+    """A number of bytes: a JSON number without a fraction, not ``true`` or ``"1"``.
 
     The only bound is what a row can hold. What fits a disk is not decided here.
     """
@@ -34,6 +34,8 @@ class SizeField(serializers.Field[int, Any, int, Any]):
     }
 
     def to_internal_value(self, data: Any) -> int:
+        if type(data) is float and data.is_integer():
+            data = int(data)
         if type(data) is not int:
             self.fail("invalid")
         if data < 0:
@@ -88,7 +90,7 @@ class UUIDField(serializers.Field[UUID, Any, str, Any]):
 
 
 class TokenField(serializers.Field[str, Any, str, Any]):
-    """A short string of visible ASCII, such as a checksum."""
+    """A short string of visible ASCII, such as a checksum. White space around it is dropped."""
 
     default_error_messages = {
         "invalid": "Not a valid string.",
@@ -100,11 +102,14 @@ class TokenField(serializers.Field[str, Any, str, Any]):
         self.longest = longest
 
     def to_internal_value(self, data: Any) -> str:
-        if not isinstance(data, str) or not _VISIBLE.fullmatch(data):
+        if not isinstance(data, str):
             self.fail("invalid")
-        if len(data) > self.longest:
+        text = data.strip()
+        if not _VISIBLE.fullmatch(text):
+            self.fail("invalid")
+        if len(text) > self.longest:
             self.fail("long", longest=self.longest)
-        return data
+        return text
 
 
 class StrictBooleanField(serializers.BooleanField):
@@ -202,28 +207,27 @@ class ReportSerializer(RequestSerializer):
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         """Require the fields of a success."""
-        if attrs["successful"]:
-            missing = [
-                name
-                for name in ("checksum", "checksum_type", "size")
-                if attrs.get(name) is None or attrs[name] == ""
-            ]
-            if missing:
-                message = "This field is required if successful is true."
-                raise serializers.ValidationError(dict.fromkeys(missing, message), "required")
+        missing = [
+            name
+            for name in ("checksum", "checksum_type", "size")
+            if attrs.get(name) is None or attrs[name] == ""
+        ]
+        if missing:
+            message = "This field is required if successful is true."
+            raise serializers.ValidationError(dict.fromkeys(missing, message), "required")
         return attrs
 
     @classmethod
     def parse_report(cls, data: Any) -> Report:
-        """The report that a body makes.
+        """The report that a body makes. Nothing but its word counts of a failure.
 
         Raises:
             rest_framework.exceptions.ValidationError: with the problems of each field.
 
         """
-        values = cls.parse(data)
-        if not values["successful"]:
+        if isinstance(data, dict) and data.get("successful") is False:
             return Report(successful=False)
+        values = cls.parse(data)
         return Report(
             successful=True,
             checksum=f"{values['checksum_type']}:{values['checksum']}",

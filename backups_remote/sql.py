@@ -46,10 +46,15 @@ def update_if(
 ) -> bool:
     """UPDATE the row of ``instance`` if it meets ``guard`` and its fields equal ``same``.
 
+    A model that the host project derives has a table of its own beside: the row is the one in the
+    table that has the fields. Django's own UPDATE would look for it first, and then change it
+    whatever it is by then.
+
     Returns whether the row was changed.
     """
-    model = type(instance)
-    alias = router.db_for_write(model, instance=instance)
+    alias = router.db_for_write(type(instance), instance=instance)
+    # safeguard: derived-rows-guarded
+    model = defining_model(type(instance), next(iter(changes)))
     guard_sql, guard_params = _compiled(model, guard, alias)
     equal = tuple((name, value is None) for name, value in same.items())
     sql = _guarded_update(model, tuple(changes), equal, guard_sql, alias)
@@ -64,6 +69,11 @@ def update_if(
     with connection.cursor() as cursor:
         cursor.execute(sql, params)
         return bool(cursor.rowcount)
+
+
+def defining_model(model: type[Model], field: str) -> type[Model]:
+    """The model whose table has ``field``: ``model``, or one that it is derived from."""
+    return model._meta.get_field(field).model  # noqa: SLF001
 
 
 def keys_of(rows: QuerySet[Any]) -> array[int]:

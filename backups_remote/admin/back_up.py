@@ -106,7 +106,7 @@ class BackUpAdmin(PageAdmin[Server]):
 
     def _to_backup(self, request: HttpRequest, server: Server, backup: Backup) -> HttpResponse:
         """The backup's page, or the server's for a user who may not see backups."""
-        if _may_see_backups(request):
+        if self._may_see_backups(request):
             return feedback.to_page(self, backup.pk, Backup)
         return feedback.to_page(self, server.pk)
 
@@ -120,8 +120,8 @@ class BackUpAdmin(PageAdmin[Server]):
             is_warning=False,
         )
         may_back_up = self.has_back_up_permission(request) and is_callable(server.node)
-        may_see = _may_see_backups(request)
-        page = reverse(f"{name}:backups_remote_backup_changelist")
+        may_see = self._may_see_backups(request)
+        page = reverse(f"{name}:backups_remote_backup_changelist") if may_see else ""
         newest = Backup.objects.filter(server=server).defer("reported_etags")[:SHOWN]
         return {
             "buttons": [button] if may_back_up else [],
@@ -131,12 +131,13 @@ class BackUpAdmin(PageAdmin[Server]):
             "all_backups_url": f"{page}?server__id__exact={server.pk}",
         }
 
-
-def _may_see_backups(request: HttpRequest) -> bool:
-    user = request.user
-    return user.has_perm("backups_remote.view_backup") or user.has_perm(
-        "backups_remote.change_backup"
-    )
+    def _may_see_backups(self, request: HttpRequest) -> bool:
+        """Whether this site has backups, and the user may see them."""
+        user = request.user
+        return self.admin_site.is_registered(Backup) and (
+            user.has_perm("backups_remote.view_backup")
+            or user.has_perm("backups_remote.change_backup")
+        )
 
 
 def _counted(server: Server) -> str:

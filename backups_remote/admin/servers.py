@@ -61,8 +61,10 @@ class ServerAdmin(BackUpAdmin):
     @admin.display(description=gettext_lazy("backups"))
     def backups(self, server: Server) -> SafeString:
         """The number of backups that count towards the limit, linked to all backups."""
-        page = reverse(f"{self.admin_site.name}:backups_remote_backup_changelist")
         count: int = server.counted_backups  # type: ignore[attr-defined]
+        if not self.admin_site.is_registered(Backup):
+            return format_html("{}", count)
+        page = reverse(f"{self.admin_site.name}:backups_remote_backup_changelist")
         return format_html('<a href="{}?server__id__exact={}">{}</a>', page, server.pk, count)
 
     def get_readonly_fields(self, request: HttpRequest, obj: Server | None = None) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from typing import ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from django.db import models, router
 from django.utils import timezone
@@ -13,6 +13,30 @@ from backups_remote import crypto
 from backups_remote.addresses import validate_base_url
 from backups_remote.models.disks import validate_disk
 from backups_remote.models.saving import GuardedModel, GuardedQuerySet
+
+if TYPE_CHECKING:
+    _CharField = models.CharField[str, str]
+else:
+    _CharField = models.CharField
+
+
+class _BaseURLField(_CharField):
+    """A URL that paths are appended to: it loses its trailing slashes."""
+
+    def to_python(self, value: Any) -> Any:
+        return _without_slash(super().to_python(value))
+
+    def get_prep_value(self, value: Any) -> Any:
+        return _without_slash(super().get_prep_value(value))
+
+    def deconstruct(self) -> Any:
+        """As a plain CharField: that is what the column is."""
+        name, _path, args, kwargs = super().deconstruct()
+        return name, "django.db.models.CharField", args, kwargs
+
+
+def _without_slash(value: Any) -> Any:
+    return value.rstrip("/") if isinstance(value, str) else value
 
 
 class NodeQuerySet(GuardedQuerySet["Node"]):
@@ -41,7 +65,7 @@ class Node(GuardedModel):
     encrypted_token = models.TextField(
         _("token, encrypted"), default=crypto.new_encrypted_token, editable=False
     )
-    url = models.CharField(
+    url = _BaseURLField(
         _("daemon URL"),
         max_length=200,
         blank=True,
@@ -89,6 +113,16 @@ class Node(GuardedModel):
 
     def __str__(self) -> str:
         return self.name
+
+    def save(self, **kwargs: Any) -> None:
+        """Save what belongs to the host.
+
+        Raises:
+            ValueError: ``update_fields`` names a guarded column.
+
+        """
+        self.url = _without_slash(self.url)
+        super().save(**kwargs)
 
     @property
     def token(self) -> str:

@@ -30,7 +30,7 @@ from backups_remote.models.states import (
     BackupQuerySet,
     BackupState,
 )
-from backups_remote.sql import Guard
+from backups_remote.sql import Guard, defining_model
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -143,7 +143,7 @@ class BackupTransitions(BackupMoves):
         now = timezone.now()
         holder = _new_holder()  # safeguard: claim-holder-identity
         alias = router.db_for_write(type(self), instance=self)
-        backups = BackupQuerySet(type(self), using=alias)
+        backups = BackupQuerySet(defining_model(type(self), "claimed_until"), using=alias)
         free = backups.claimable(now).filter(pk=self.pk)  # safeguard: claim-only-when-free
         claimed = bool(free.update(claimed_until=until, claimed_by=holder, updated_at=now))
         if claimed:

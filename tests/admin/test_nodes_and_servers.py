@@ -11,10 +11,13 @@ from html import unescape
 from io import StringIO
 
 import pytest
+from django.contrib.admin import AdminSite
 from django.contrib.admin.models import LogEntry
 from django.core.management import call_command
-from django.urls import reverse
+from django.urls import path, reverse
 
+from backups_remote.admin.nodes import NodeAdmin
+from backups_remote.admin.servers import ServerAdmin
 from backups_remote.models import RESTORING, Backup, Node, Server
 from tests.admin.pages import LIST, backup_in, moment, page_of, queries_of, said, text
 from tests.support.factories import BackupFactory, NodeFactory, ServerFactory
@@ -260,3 +263,43 @@ def test_page_of_a_node_shows_its_last_restart(admin_client, node):
 
     assert "Daemon restarted" in page
     assert "May 4, 2031, 3:02 a.m." in page
+
+
+class OtherSite(AdminSite):
+    """An admin that a host project made for its support staff: with servers, without backups."""
+
+    def __init__(self):
+        super().__init__("other")
+        self.register(Server, ServerAdmin)
+        self.register(Node, NodeAdmin)
+
+
+other_site = OtherSite()
+urlpatterns = [path("other/", other_site.urls)]
+
+
+@pytest.mark.urls(__name__)
+def test_site_without_backups_shows_servers(admin_client):
+    server = ServerFactory(name="Skyblock", backup_limit=3)
+    backup_in(State.COMPLETED, server=server)
+    page = admin_client.get(reverse("other:backups_remote_server_changelist"))
+    assert page.status_code == 200
+    assert re.search(r'field-backups">1<', page.content.decode())
+    page = admin_client.get(reverse("other:backups_remote_server_change", args=[server.pk]))
+    assert page.status_code == 200
+    assert "backup_changelist" not in page.content.decode()
+    assert "All backups of this server" not in page.content.decode()
+
+
+def test_url_of_a_daemon_loses_its_trailing_slash(admin_client):
+    add = reverse("admin:backups_remote_node_add")
+    admin_client.post(add, {"name": "fra-1", "url": "https://fra-1.example:8080/"})
+    node = Node.objects.get()
+    assert node.url == "https://fra-1.example:8080"
+    node.url = "https://fra-2.example//"
+    node.save()
+    assert node.url == "https://fra-2.example"
+    node.refresh_from_db()
+    assert node.url == "https://fra-2.example"
+    Node.objects.update(url="https://fra-3.example/wings/")
+    assert Node.objects.get(url="https://fra-3.example/wings").pk == node.pk

@@ -20,6 +20,7 @@ import schemathesis
 import yaml
 from django.core.wsgi import get_wsgi_application
 from django.db import transaction
+from django.urls import reverse
 from hypothesis import HealthCheck, settings
 from schemathesis.specs.openapi.checks import (
     content_type_conformance,
@@ -109,6 +110,14 @@ def test_every_schema_is_used_and_none_is_missing():
             used = f'"#/components/{kind}/{name}"' in text or kind == "securitySchemes"
             assert used, f"{kind}/{name}"
     resolved(DESCRIPTION["paths"])
+
+
+def test_the_host_projects_own_description_leaves_the_endpoints_out():
+    """As drf-spectacular's enumerator does, which derives from this one."""
+    from rest_framework.schemas.generators import EndpointEnumerator
+
+    assert EndpointEnumerator().get_api_endpoints() == []
+    assert reverse("backups_remote:backup", args=["x"]).startswith("/api/remote/")
 
 
 @pytest.mark.once

@@ -86,8 +86,7 @@ BROKEN = [
     json.dumps(report()).encode() + b"\x00",
     b'{"successful":false,"x":"\xff"}',
     b'{"successful":false,"x":"\xed\xa0\x80"}',
-    b'{"successful":false,"x":NaN}',
-    b'{"successful":false,"x":-Infinity}',
+    b'{"successful":NaN}',
     b'{"successful":false,"x":' + b"9" * 5000 + b"}",
     json.dumps(report()).encode("utf-16"),
     json.dumps(report()).encode("utf-32-be"),
@@ -101,10 +100,10 @@ BROKEN = [
     *(report(checksum_type=word) for word in (..., None, "", 1, False, [], {})),
     *(report(checksum=word) for word in ("a" * 129, "a b", "\x00", "a\x00", "\ud800", "é", "\n")),
     *(report(checksum_type=word) for word in ("a" * 33, "sha 1", "\x00", "ß", "\x7f")),
-    *(report(size=word) for word in (..., None, "1", "", 1.0, 1.5, True, False, [1], {})),
-    *(report(size=word) for word in (-1, 2**63, 2**64, 10**400)),
+    *(report(size=word) for word in (..., None, "1", "", 1.5, True, False, [1], {})),
+    *(report(size=word) for word in (-1, -1.0, 2**63, 2**64, 10**400)),
     json.dumps(report()).replace(str(len(ARCHIVE)), "NaN").encode(),
-    json.dumps(report()).replace(str(len(ARCHIVE)), "1e1").encode(),
+    json.dumps(report()).replace(str(len(ARCHIVE)), "Infinity").encode(),
     json.dumps(report()).replace(str(len(ARCHIVE)), "1e999").encode(),
     *(report(parts=word) for word in ({}, "", "[]", 0, False, [1], [None], [[]], ["e"])),
     report(parts={"etag": "e", "part_number": 1}),
@@ -113,12 +112,22 @@ BROKEN = [
     report(parts=[{"etag": "e", "part_number": 1}, {"etag": "f", "part_number": 1}]),
     report(parts=[{"etag": "e", "part_number": 1}, {"etag": "e", "part_number": 1}]),
     report(parts=[{"ETag": "e", "PartNumber": 1}]),
-    # A failure is judged by the same table
+]
+#: Nothing but the word counts of a failure.
+FAILURES = [
+    {"successful": False},
     report(successful=False, size="x"),
     report(successful=False, size=-1),
-    report(successful=False, checksum=5),
+    report(successful=False, checksum=5, checksum_type=[]),
     report(successful=False, parts={}),
-    part(successful=False, part_number=0),
+    {**part(part_number=0), "successful": False},
+    b'{"successful":false,"x":NaN,"size":-Infinity}',
+]
+#: Other spellings of the same success.
+SUCCESSES = [
+    report(size=float(len(ARCHIVE))),
+    report(checksum=f" {SHA1}\n", checksum_type="\tsha1 "),
+    json.dumps(report()).encode().replace(b"{", b'{"x":NaN,"y":[Infinity],', 1),
 ]
 
 
@@ -137,6 +146,19 @@ def test_invalid_body_changes_nothing(daemon, own_disk, ends):
         assert taken == {}
     assert ends == []
     assert post(daemon, own_disk, as_bytes(report())).status_code == 204
+
+
+@pytest.mark.parametrize("body", FAILURES)
+def test_failure_says_nothing_else(daemon, own_disk, body):
+    assert post(daemon, own_disk, as_bytes(body)).status_code == 204
+    assert now(own_disk).state is State.FAILED
+
+
+@pytest.mark.parametrize("body", SUCCESSES)
+def test_success_may_be_spelt_differently(daemon, own_disk, body):
+    assert post(daemon, own_disk, as_bytes(body)).status_code == 204
+    assert now(own_disk).state is State.COMPLETED
+    assert (own_disk.size, own_disk.checksum) == (len(ARCHIVE), f"sha1:{SHA1}")
 
 
 def test_invalid_body_keeps_the_upload(daemon, backup, open_uploads, ends):

@@ -7,14 +7,15 @@ import io
 
 import pytest
 from django.core.management import call_command
+from django.utils import timezone
 
 from backups_remote import lifecycle
-from backups_remote.exceptions import BackupConflict
+from backups_remote.exceptions import BackupConflict, BackupLocked
 from backups_remote.models import Backup
 from tests.admin.pages import text
 from tests.support.factories import ServerFactory
-from tests.support.holds.models import Invoice, LegalHold, Offer
-from tests.support.memory import completed_backup
+from tests.support.holds.models import Invoice, LegalHold, Offer, SignedBackup
+from tests.support.memory import SIZE, completed_backup, put_part, reported, success, uploaded
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("memory")]
 
@@ -136,3 +137,67 @@ def test_confirmation_names_what_protects(admin_client, memory):
     assert answer.status_code == 200
     assert "legal hold case 4711" in text(answer)
     assert_untouched(memory, backup)
+
+
+# Backups of a model that the host project derives
+
+
+def derived(backup):
+    """The backup, as a row of the host project's own model."""
+    child = SignedBackup(backup_ptr_id=backup.pk, signature="s")
+    child.__dict__.update(
+        {name: value for name, value in backup.__dict__.items() if name != "_state"}
+    )
+    child.save_base(raw=True)
+    return SignedBackup.objects.get(pk=backup.pk)
+
+
+def test_derived_backup_has_a_whole_life(memory):
+    backup = derived(lifecycle.start_backup(ServerFactory()))
+    lifecycle.request_upload(backup, SIZE)
+    backup.etag = put_part(backup)
+    lifecycle.record_report(backup, success(backup))
+    assert backup.is_verified
+    lifecycle.lock_backup(backup)
+    assert SignedBackup.objects.get().is_locked
+    with pytest.raises(BackupLocked):
+        lifecycle.delete_backup(backup)
+    lifecycle.unlock_backup(backup)
+    assert lifecycle.start_restore(backup)
+    with pytest.raises(BackupConflict, match="being restored"):
+        lifecycle.delete_backup(backup)
+    lifecycle.record_restore(backup, successful=True)
+    backup.signature = "t"
+    backup.save()
+    assert SignedBackup.objects.get().signature == "t"
+    lifecycle.delete_backup(backup)
+    assert not SignedBackup.objects.exists()
+    assert not Backup.objects.exists()
+    assert not memory.objects
+
+
+def test_derived_backup_is_claimed_once():
+    backup = derived(reported(held_for=-dt.timedelta(minutes=1)))
+    others = [SignedBackup.objects.get(), Backup.objects.get(), SignedBackup.objects.get()]
+    until = timezone.now() + dt.timedelta(minutes=1)
+    assert backup.claim(until)
+    assert [other.claim(until) for other in others] == [False] * 3
+
+
+def test_derived_backup_is_failed_swept_and_rotated():
+    server = ServerFactory()
+    silent = derived(uploaded(server))
+    assert silent.fail("silence")
+    whole = [derived(completed_backup(server)) for _ in range(3)]
+    assert [outcome.action for outcome in lifecycle.sweep()] == ["upload aborted"]
+    server.backup_limit = 1
+    server.save()
+    assert len(lifecycle.rotate_backups(server)) == 2
+    assert [*SignedBackup.objects.completed()] == [whole[-1]]
+
+
+def test_derived_backups_are_not_deleted_in_bulk():
+    derived(completed_backup())
+    with pytest.raises(BackupConflict, match="owns an archive"):
+        SignedBackup.objects.all().delete()
+    assert SignedBackup.objects.count() == 1

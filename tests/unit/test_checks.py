@@ -101,6 +101,22 @@ def test_invalid_value_is_an_error_with_id_and_hint(settings, key, number, value
     assert error.hint
 
 
+def test_e018_an_alias_hides_behind_the_nodes_disk(settings):
+    def found(value):
+        settings.BACKUPS_REMOTE = value
+        return [m for m in checks.run_checks(databases=[]) if m.id == "backups_remote.E018"]
+
+    assert found({}) == []
+    storage = {"BACKEND": "django.core.files.storage.InMemoryStorage"}
+    settings.STORAGES = {**settings.STORAGES, "wings": storage}
+    (error,) = found({})
+    assert (error.level, "'wings'" in error.msg) == (checks.ERROR, True)
+    # Chosen on purpose: archives of the disk go there.
+    assert found({"BACKENDS": {"wings": "backups_remote.testing.MemoryBackend"}}) == []
+    # Another check says what is wrong.
+    assert found({"BACKENDS": 7}) == []
+
+
 def test_every_setting_has_a_check():
     assert {rule.key for rule in ours._RULES} == DEFAULTS.keys() == BAD.keys()
 

@@ -2,6 +2,8 @@
 
 from django.db import models
 
+from backups_remote.models import Backup
+
 
 class LegalHold(models.Model):
     reason = models.CharField(max_length=50)
@@ -28,3 +30,9 @@ class Invoice(models.Model):
 
     def __str__(self):
         return f"of offer {self.offer_id}"
+
+
+class SignedBackup(Backup):
+    """A backup with a column of the host project's, in a table of its own."""
+
+    signature = models.CharField(max_length=50, blank=True)
