@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import json
 import sys
@@ -9,6 +10,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import boto3
 import pytest
+from botocore.exceptions import CredentialRetrievalError
 from django.core import checks
 from storages.backends.s3 import S3Storage
 
@@ -66,6 +68,39 @@ def test_session_of_the_storage_class_signs(settings):
     link = backend.download_url("k", version_id="", filename="f", lifespan=HOUR)
     for signed in (url, link):
         assert "X-Amz-Credential=ASSUMED" in signed
+
+
+class SlowToStart(S3Storage):
+    """Its credentials come from a service that fails at first."""
+
+    faults = 0
+
+    def _create_session(self):
+        session = boto3.Session(aws_access_key_id="SLOW", aws_secret_access_key="x")
+        credentials = session.get_credentials()
+        frozen = credentials.get_frozen_credentials
+
+        def get_frozen_credentials():
+            if SlowToStart.faults:
+                SlowToStart.faults -= 1
+                raise CredentialRetrievalError(provider="a role", error_msg="try again")
+            return frozen()
+
+        credentials.get_frozen_credentials = get_frozen_credentials
+        return session
+
+
+@pytest.mark.parametrize("faults", [1, 2, 3])
+def test_passing_fault_of_credentials_does_not_end_the_fast_signing(settings, faults):
+    backend = on_amazon(settings, f"{__name__}.SlowToStart", access_key="OWN", secret_key="secret")
+    SlowToStart.faults = faults
+    with contextlib.suppress(StorageUnavailable):
+        for _ in range(faults):
+            backend.presign_parts("k", "u", 1, HOUR)
+    SlowToStart.faults = 0
+    (url,) = backend.presign_parts("k", "u", 1, HOUR)
+    assert "X-Amz-Credential=SLOW" in url
+    assert backend._built.target is not None
 
 
 KEY, UPLOAD = "server/backup.tar.gz", "upload"

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, cast
 from urllib.parse import urlsplit
 
 from botocore.exceptions import ClientError
+from django.core.exceptions import ImproperlyConfigured
 from django.core.files.storage import storages
 
 from backups_remote.conf import app_settings
@@ -66,9 +67,14 @@ class S3Backend(StorageBackend):
         super().__init__(alias)
         try:
             self._storage = cast("Any", storages[alias])
+        except ImproperlyConfigured as error:
+            # Its sentence is about names of options.
+            raise DiskNotConfigured(f"The disk {alias!r} cannot be set up: {error}") from error
         except Exception as error:
             # A storage class may do anything in its constructor, even use the network.
-            raise DiskNotConfigured(f"The disk {alias!r} cannot be set up.") from error
+            raise DiskNotConfigured(
+                f"The disk {alias!r} cannot be set up ({type(error).__name__})."
+            ) from error
         self._place = place_of(alias, self._storage)
         location = self._place.location.strip("/")
         self._prefix = f"{location}/" if location else ""
@@ -124,9 +130,10 @@ class S3Backend(StorageBackend):
         with translated_errors("the signing of URLs"):
             clients = self._built
             expires = clients.seconds_to_sign_for(lifespan)
-            if clients.target is not None:
+            target = clients.target
+            if target is not None:
                 return presign_part_urls(
-                    clients.target,
+                    target,
                     clients.signing_key(),
                     key=key,
                     upload_id=upload_id,

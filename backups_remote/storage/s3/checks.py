@@ -6,10 +6,18 @@
 | ``backups_remote.E102`` | the disk uses SSE-C, whose headers nodes do not send |
 | ``backups_remote.E103`` | the store does not answer |
 | ``backups_remote.E104`` | the storage class computes where the disk is |
+| ``backups_remote.E105`` | the disk sets an object parameter whose header nodes do not send |
+| ``backups_remote.E106`` | the disk names a kind of bucket that URLs cannot upload to |
+| ``backups_remote.E107`` | the disk sets unknown object parameters |
+| ``backups_remote.E108`` | the disk has an option of a wrong type, or one that botocore refuses |
+| ``backups_remote.E109`` | the disk's location cannot be the beginning of keys |
+| ``backups_remote.E110`` | the disk uses a client certificate, which nodes do not have |
 | ``backups_remote.W101`` | the disk names neither a region nor an endpoint |
 | ``backups_remote.W102`` | the credentials are temporary, and upload URLs expire with them |
 | ``backups_remote.W103`` | the store drops unfinished uploads before this app expires them |
 | ``backups_remote.W104`` | the access key may not list unfinished uploads |
+| ``backups_remote.W105`` | only the panel uses a proxy, or a CA of its own |
+| ``backups_remote.W106`` | archives are stored in a class from which nothing can be fetched |
 """
 
 from __future__ import annotations
@@ -26,6 +34,7 @@ from backups_remote.conf import app_settings
 from backups_remote.exceptions import StorageUnavailable
 from backups_remote.storage.s3.differences import Call, Means, uploads_dropped_after
 from backups_remote.storage.s3.errors import code_of, means, translated_errors
+from backups_remote.storage.s3.options import check_options
 from backups_remote.storage.s3.place import computed_attributes
 
 if TYPE_CHECKING:
@@ -49,14 +58,7 @@ def check_configuration(alias: str, storage: Any) -> list[CheckMessage]:
                 id="backups_remote.E101",
             )
         )
-    if any(name.startswith("SSECustomer") for name in storage.object_parameters):
-        messages.append(
-            checks.Error(
-                f"The disk {alias!r} encrypts with a customer-provided key (SSE-C).",
-                hint="Nodes upload without that key's headers: use SSE-S3 or SSE-KMS.",
-                id="backups_remote.E102",
-            )
-        )
+    messages += check_options(alias, storage)
     if computed := computed_attributes(storage):
         messages.append(
             checks.Error(
@@ -67,7 +69,7 @@ def check_configuration(alias: str, storage: Any) -> list[CheckMessage]:
                 id="backups_remote.E104",
             )
         )
-    if not _names_its_region(storage):
+    if not any(message.is_serious() for message in messages) and not _names_its_region(storage):
         messages.append(
             checks.Warning(
                 f"The disk {alias!r} names neither a region nor an endpoint.",

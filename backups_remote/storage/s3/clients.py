@@ -19,9 +19,10 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+#: In seconds, as the next two. Longer ones of ``client_config`` are kept.
 CONNECT_TIMEOUT: Final = 5
 READ_TIMEOUT: Final = 10
-#: In seconds. Some stores take minutes to complete a large upload.
+#: Some stores take minutes to complete a large upload.
 COMPLETE_TIMEOUT: Final = 120
 _POOL_SIZE: Final = 64
 _DEFAULT_PORTS: Final = {"http": ":80", "https": ":443"}
@@ -42,6 +43,8 @@ class Clients:
             # They may arrive later, and a client that was built without never looks again.
             raise StorageUnavailable("There are no credentials for the store.")
         self._credentials = credentials
+        # A Config has a value for each of its options, whether it was given or not.
+        told = getattr(storage.client_config, "_user_provided_options", {})
 
         def client(
             read_timeout: int, attempts: int, endpoint: str | None = storage.endpoint_url
@@ -50,8 +53,8 @@ class Clients:
                 signature_version="s3v4",
                 request_checksum_calculation="when_required",
                 response_checksum_validation="when_required",
-                connect_timeout=CONNECT_TIMEOUT,
-                read_timeout=read_timeout,
+                connect_timeout=max(CONNECT_TIMEOUT, told.get("connect_timeout") or 0),
+                read_timeout=max(read_timeout, told.get("read_timeout") or 0),
                 retries={"mode": "standard", "total_max_attempts": attempts},
                 max_pool_connections=_POOL_SIZE,
                 tcp_keepalive=True,
@@ -73,7 +76,23 @@ class Clients:
         self.signing = self.quick
         if public_endpoint is not None:
             self.signing = client(READ_TIMEOUT, attempts=1, endpoint=public_endpoint)
-        self.target = self._find_target(str(storage.bucket_name))
+        self._bucket = str(storage.bucket_name)
+        self._target: PresignTarget | None = None
+        self._is_target_known = False
+
+    @property
+    def target(self) -> PresignTarget | None:
+        """Where botocore sends this bucket's uploads; None if it has to sign them itself.
+
+        A fault of the credentials leaves that open: the next call looks again.
+        """
+        if not self._is_target_known:
+            try:
+                self._target = self._find_target(self._bucket)
+            except BotoCoreError:
+                return None
+            self._is_target_known = True
+        return self._target
 
     def signing_key(self) -> SigningKey:
         """The current credentials; botocore renews temporary ones."""
@@ -144,7 +163,7 @@ class Clients:
                 expires=expires,
                 now=now,
             )[0]
-        except (BotoCoreError, KeyError, ValueError):
+        except (KeyError, ValueError):
             return None
         if _with_sorted_query(ours) == _with_sorted_query(theirs):
             return target

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Any, Final
+
+import botocore.session
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
 
+#: django-storages hands the alias's object parameters to both.
+_CALLS: Final = ("CreateMultipartUpload", "PutObject")
 CONTENT_TYPE: Final = "application/x-gzip"
 #: The object's metadata key that carries an upload's mark.
 MARK: Final = "backup-mark"
@@ -23,6 +28,14 @@ _LEFT_OUT: Final = frozenset(
         "Metadata",
     }
 )
+
+
+@functools.cache
+def known_parameters() -> frozenset[str]:
+    """What object parameters may be called: what CreateMultipartUpload or PutObject takes."""
+    service = botocore.session.get_session().get_service_model("s3")
+    shapes = (service.operation_model(name).input_shape for name in _CALLS)
+    return frozenset(name for shape in shapes if shape is not None for name in shape.members)
 
 
 def object_parameters(storage: Any, client: S3Client, key: str, mark: str) -> dict[str, Any]:

@@ -28,10 +28,15 @@ def place_of(alias: str, storage: Any) -> Place:
 
     """
     try:
-        return Place(*(getattr(storage, name) for name in ATTRIBUTES))
+        place = Place(*(getattr(storage, name) for name in ATTRIBUTES))
     except Exception as error:
         # Whatever a class of the host project raises.
         raise DiskNotConfigured(f"The disk {alias!r} does not tell where it is.") from error
+    location: object = place.location
+    if not isinstance(location, str):
+        kind = type(location).__name__
+        raise DiskNotConfigured(f"The location of the disk {alias!r} is of type {kind}, not str.")
+    return place
 
 
 def refuse_another_place(alias: str, storage: Any, first: Place) -> None:
