@@ -24,6 +24,9 @@
 | ``backups_remote.W001`` | ``SECURE_SSL_REDIRECT`` would redirect daemons, whose reports get lost |
 | ``backups_remote.W003`` | nodes are given URLs of an internal address |
 | ``backups_remote.W002`` | nodes keep their archives, and ``REPORT_REPLAY_WINDOW`` is 0 |
+| ``backups_remote.W004`` | daemons do not reach the endpoints through the project's URLs |
+| ``backups_remote.W005`` | the endpoints are inside ``i18n_patterns()`` |
+| ``backups_remote.W006`` | ``PREPEND_WWW`` redirects daemons |
 
 A disk's backend has more of its own, such as ``backups_remote.storage.s3.checks``.
 """
@@ -38,7 +41,7 @@ from typing import TYPE_CHECKING, Any, Final
 from django.conf import settings
 from django.core import checks
 from django.core.checks import CheckMessage, Error, Tags, register
-from django.core.exceptions import ValidationError
+from django.core.exceptions import ImproperlyConfigured, ValidationError
 from django.urls import NoReverseMatch, reverse
 from django.utils.module_loading import import_string
 from rest_framework.authentication import BaseAuthentication
@@ -57,6 +60,7 @@ from backups_remote.conf import (
 )
 from backups_remote.daemon import Daemon
 from backups_remote.exceptions import DiskNotConfigured
+from backups_remote.routing import check_routes
 from backups_remote.storage import configured_disks, get_backend
 
 if TYPE_CHECKING:
@@ -193,12 +197,24 @@ def check_redirect(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> li
     ]
 
 
+def check_routing(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    """Resolve a daemon's path through the project's URLs."""
+    del app_configs, kwargs
+    if not getattr(settings, "ROOT_URLCONF", None):
+        return []
+    try:
+        return [*check_routes()]
+    except (ImportError, ImproperlyConfigured):
+        return []  # Django's own check says what is wrong with them
+
+
 def register_checks() -> None:
     """Register all checks; called when Django starts."""
     register(check_settings, "backups_remote")
     register(check_aliases, "backups_remote")
     register(check_disks, "backups_remote")
     register(check_replay, "backups_remote")
+    register(check_routing, Tags.urls)
     register(check_internal_addresses, "backups_remote", deploy=True)
     register(check_redirect, Tags.security, deploy=True)
     register(check_connections, "backups_remote", deploy=True)

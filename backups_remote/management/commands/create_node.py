@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError
-from django.urls import NoReverseMatch, reverse
 
 from backups_remote.addresses import validate_base_url
 from backups_remote.daemon.config import config_of
 from backups_remote.models import Node
+from backups_remote.routing import check_routes
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser
@@ -62,10 +62,8 @@ class Command(BaseCommand):
                 raise CommandError(f"{option}: not with --rotate, which changes only the token.")
         node = _rotated(name) if rotate else _created(name, url or "", disk or "")
         self.stdout.write(config_of(node, remote))
-        if _prefix() != "/api/remote/":
-            self.stderr.write(
-                self.style.WARNING("Daemons call <remote>/api/remote/…: include the URLs there.")
-            )
+        for message in check_routes():
+            self.stderr.write(self.style.WARNING(f"{message.msg} {message.hint}"))
 
 
 def _created(name: str, url: str, disk: str) -> Node:
@@ -88,10 +86,3 @@ def _rotated(name: str) -> Node:
         raise CommandError(f"name: There is no node {name!r}.") from None
     node.rotate_token()
     return node
-
-
-def _prefix() -> str:
-    try:
-        return reverse("backups_remote:backup", args=["-"]).removesuffix("backups/-")
-    except NoReverseMatch:
-        return ""
