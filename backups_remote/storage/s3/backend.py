@@ -41,6 +41,7 @@ from backups_remote.storage.s3.listing import list_parts, lists_version, pages_o
 from backups_remote.storage.s3.parameters import CONTENT_TYPE, MARK, object_parameters
 from backups_remote.storage.s3.place import place_of, refuse_another_place
 from backups_remote.storage.s3.presign import presign_part_urls
+from backups_remote.storage.s3.trial import try_upload
 from backups_remote.types import ArchiveKey, OpenUpload, StoredObject
 
 if TYPE_CHECKING:
@@ -91,7 +92,11 @@ class S3Backend(StorageBackend):
         return check_configuration(self.alias, self._storage)
 
     def check_connection(self) -> list[CheckMessage]:
-        return check_store(self.alias, lambda: self._built, self._bucket, self._prefix)
+        found = check_store(self.alias, lambda: self._built, self._bucket, self._prefix)
+        if not any(message.is_serious() for message in found):
+            is_public = self.alias in app_settings.public_endpoints
+            found += try_upload(self, is_public=is_public)
+        return found
 
     def host_for_nodes(self) -> str | None:
         """The host of the public endpoint, or of the disk's own."""

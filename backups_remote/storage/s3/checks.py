@@ -12,18 +12,27 @@
 | ``backups_remote.E108`` | the disk has an option of a wrong type, or one that botocore refuses |
 | ``backups_remote.E109`` | the disk's location cannot be the beginning of keys |
 | ``backups_remote.E110`` | the disk uses a client certificate, which nodes do not have |
+| ``backups_remote.E111`` | no upload can be begun |
+| ``backups_remote.E112`` | a node's upload fails |
+| ``backups_remote.E113`` | the parts of an upload cannot be listed |
+| ``backups_remote.E114`` | an upload cannot be aborted |
+| ``backups_remote.E115`` | an object cannot be looked for |
+| ``backups_remote.E116`` | the panel's clock, or the store's, is off |
+| ``backups_remote.E117`` | the bucket is in another region than the disk names |
 | ``backups_remote.W101`` | the disk names neither a region nor an endpoint |
 | ``backups_remote.W102`` | the credentials are temporary, and upload URLs expire with them |
 | ``backups_remote.W103`` | the store drops unfinished uploads before this app expires them |
 | ``backups_remote.W104`` | the access key may not list unfinished uploads |
 | ``backups_remote.W105`` | only the panel uses a proxy, or a CA of its own |
 | ``backups_remote.W106`` | archives are stored in a class from which nothing can be fetched |
+| ``backups_remote.W107`` | the access key is not shown that an object is missing |
+| ``backups_remote.W108`` | the panel does not reach the endpoint that nodes use |
 """
 
 from __future__ import annotations
 
 import datetime as dt
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -36,6 +45,7 @@ from backups_remote.storage.s3.differences import Call, Means, uploads_dropped_a
 from backups_remote.storage.s3.errors import code_of, means, translated_errors
 from backups_remote.storage.s3.options import check_options
 from backups_remote.storage.s3.place import computed_attributes
+from backups_remote.storage.s3.trial import clock_problem, headers_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -45,6 +55,12 @@ if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
 
     from backups_remote.storage.s3.clients import Clients
+
+_HINTS: Final[Mapping[str, str]] = {
+    "NoSuchBucket": "Make the bucket, or correct OPTIONS['bucket_name'].",
+    "InvalidAccessKeyId": "The store does not know the access key: correct it.",
+    "SignatureDoesNotMatch": "The secret key is another than the store's: correct it.",
+}
 
 
 def check_configuration(alias: str, storage: Any) -> list[CheckMessage]:
@@ -88,22 +104,62 @@ def check_store(
     try:
         with translated_errors("a check of the bucket"):
             built = clients()
-            head = built.quick.head_bucket(Bucket=bucket)
-            server = head["ResponseMetadata"]["HTTPHeaders"].get("server", "")
-            dropped_after = _dropped_after(built.quick, bucket, prefix, server)
+            headers = _ask_for_bucket(built.quick, bucket)
+            dropped_after = _dropped_after(built.quick, bucket, prefix, headers.get("server", ""))
             return [
+                *_refuse_another_region(alias, built.quick, bucket, headers),
                 *_warn_of_temporary_credentials(alias, built),
                 *_warn_of_dropped_uploads(alias, dropped_after),
                 *_warn_of_lists_refused(alias, built.quick, bucket, prefix),
             ]
     except StorageUnavailable as error:
+        cause = error.__cause__
+        code = code_of(cause) if isinstance(cause, ClientError) else ""
+        problem = clock_problem(alias, headers_of(error))
         return [
-            checks.Error(
+            problem
+            or checks.Error(
                 f"The disk {alias!r} cannot be reached: {error}",
-                hint="Check its endpoint, region, bucket and credentials.",
+                hint=_HINTS.get(code, "Check its endpoint, region, bucket and credentials."),
                 id="backups_remote.E103",
             )
         ]
+
+
+def _ask_for_bucket(client: S3Client, bucket: str) -> Mapping[str, str]:
+    """The headers of the answer to HeadBucket; none if the key may not list the bucket.
+
+    An error answer to HEAD has no body and so no code: another call is asked for it.
+    """
+    try:
+        answer = client.head_bucket(Bucket=bucket)
+    except ClientError:
+        try:
+            client.list_objects_v2(Bucket=bucket, MaxKeys=1)
+        except ClientError as error:
+            # A key without s3:ListBucket: what it lacks besides, the upload on trial tells.
+            if code_of(error) != "AccessDenied":
+                raise
+            return {}
+        raise
+    headers: Mapping[str, str] = answer["ResponseMetadata"]["HTTPHeaders"]
+    return headers
+
+
+def _refuse_another_region(
+    alias: str, client: S3Client, bucket: str, headers: Mapping[str, str]
+) -> Iterator[CheckMessage]:
+    """The panel's own calls are redirected by botocore; a node's URL is signed for one region."""
+    theirs = headers.get("x-amz-bucket-region")
+    ours = client.meta.region_name
+    is_amazon = ".amazonaws.com" in client.meta.endpoint_url
+    if is_amazon and theirs is not None and theirs != ours:
+        yield checks.Error(
+            f"The bucket {bucket} of the disk {alias!r} is in the region {theirs}, and the disk "
+            f"names {ours}: nodes are answered 400.",
+            hint=f"Set OPTIONS['region_name'] of the STORAGES alias to {theirs!r}.",
+            id="backups_remote.E117",
+        )
 
 
 def _warn_of_temporary_credentials(alias: str, clients: Clients) -> Iterator[CheckMessage]:
