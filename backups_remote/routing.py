@@ -70,7 +70,8 @@ def _path(language: str | None) -> str:
 def _view_instead(path: str) -> str | None:
     """The name of the view that answers instead of ours; None if ours does."""
     try:
-        found = resolve(f"/{path.removeprefix(get_script_prefix())}")
+        with translation.override(None):
+            found = resolve(f"/{path.removeprefix(get_script_prefix())}")
     except Resolver404:
         return "nothing"
     if found.view_name == "backups_remote:backup":

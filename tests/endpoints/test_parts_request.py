@@ -77,7 +77,7 @@ def test_bulk_and_single_signing_agree(daemon, backup, settings, monkeypatch):
 
     daemon.ask_parts(backup, 1)
     bulk = daemon.ask_parts(backup, 51).json()["parts"]
-    monkeypatch.setattr(get_backend("s3")._built, "target", None)
+    monkeypatch.setattr(get_backend("s3")._built, "_target", None)
     single = daemon.ask_parts(backup, 51).json()["parts"]
     assert [query(url)["partNumber"] for url in single] == [
         query(url)["partNumber"] for url in bulk

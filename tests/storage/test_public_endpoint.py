@@ -34,7 +34,7 @@ def test_nodes_are_given_the_public_address(public, disk, botocore_signs, monkey
     clients = get_backend(disk)._built
     assert clients.target is not None
     if botocore_signs:
-        monkeypatch.setattr(clients, "target", None)
+        monkeypatch.setattr(clients, "_target", None)
     ticket = lifecycle.request_upload(backup, len(ARCHIVE))
     assert ticket.urls[0].startswith(f"{public}/")
     answer = requests.put(ticket.urls[0], data=ARCHIVE, timeout=30)
