@@ -437,3 +437,19 @@ def test_every_test_file_that_shows_a_promise_exists():
     paths = [ROOT / file if "/" in file else ROOT / "tests/reliability" / file for file in files]
     assert paths
     assert [path.name for path in paths if not path.is_file()] == []
+
+
+def test_every_promise_names_tests_that_exist():
+    """Behind a file, in brackets, are words of the names of its tests."""
+    shown = [cells[-1] for cells in rows("docs/reliability.md", "## What is promised")]
+    assert len(shown) > 60
+    unknown = []
+    for cell in shown:
+        for file, words in re.findall(r"`([\w/]+\.py)`(?: \(([^)]*)\))?", cell):
+            path = ROOT / (file if file.startswith("tests/") else f"tests/reliability/{file}")
+            names = re.findall(r"def (\w+)", path.read_text(encoding="utf-8"))
+            for word in filter(None, re.split(r",\s*", words)):
+                name = re.sub(r"\W+", "_", word.strip("`").lower())
+                if not any(name in test for test in names):
+                    unknown.append(f"{file}: {word}")
+    assert unknown == []
