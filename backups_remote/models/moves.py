@@ -69,8 +69,11 @@ class BackupMoves(BackupFields):
     def _remove(self, guard: Guard, note: Note) -> bool:
         """Delete the row if it meets ``guard``; its event is committed together with that."""
         alias = router.db_for_write(type(self), instance=self)
+        pk = self.pk
 
         def remove() -> bool:
+            # Django clears it with the row, which is back if the transaction was rolled back.
+            self.pk = pk  # safeguard: removal-from-its-beginning
             with transaction.atomic(using=alias):  # safeguard: event-with-removal
                 # Locks the row: of several that remove it, one does.
                 removed = self._move(guard)  # safeguard: removed-once

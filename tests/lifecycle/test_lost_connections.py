@@ -14,7 +14,7 @@ from backups_remote.database import retrying
 from backups_remote.exceptions import StorageUnavailable
 from backups_remote.lifecycle import accept
 from backups_remote.lifecycle.sweep import rows
-from backups_remote.models import Backup, Server
+from backups_remote.models import Backup, EventKind, Server
 from backups_remote.types import SweepAction
 from tests.support.factories import ServerFactory
 from tests.support.memory import (
@@ -203,6 +203,25 @@ def test_sweep_goes_on(losing, is_on, monkeypatch):
     assert Backup.objects.completed().count() == 6
     assert Backup.objects.left_behind().count() == len(MemoryBackend.uploads) == 2
     assert bool(losing.lost) is is_on
+
+
+def test_removal_is_tried_again_from_its_beginning(losing):
+    """Lost between the DELETE and the commit, all of it was rolled back."""
+    backup = completed_backup()
+    uuid = backup.uuid
+    assert backup.begin_deletion()
+
+    def lose(execute, sql, *rest):
+        answer = execute(sql, *rest)
+        if sql.startswith("DELETE FROM") and not losing.lost:
+            losing.lost += end_session(losing.number)
+        return answer
+
+    with connection.execute_wrapper(lose):
+        assert backup.remove_deleted("gone")
+    assert losing.lost == 1
+    assert not Backup.objects.exists()
+    assert [event.kind for event in lifecycle.history(uuid)].count(EventKind.DELETED) == 1
 
 
 def test_copies_are_accepted(losing, monkeypatch):
