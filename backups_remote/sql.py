@@ -10,6 +10,7 @@ from __future__ import annotations
 import datetime as dt
 import functools
 from array import array
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypeVar, cast
 
 from django.conf import settings
@@ -21,7 +22,7 @@ from django.db.models.sql import Query
 from backups_remote.database import retrying
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from django.db.backends.base.base import BaseDatabaseWrapper
     from django.db.models import Field, Model, Q, QuerySet
@@ -88,6 +89,17 @@ def keys_of(rows: QuerySet[Any]) -> array[int]:
             return array("q", rows.values_list("pk", flat=True).iterator())
 
     return retrying(rows.db, read)
+
+
+def read_in_batches(keys: array[int], rows: QuerySet[M], size: int) -> Iterator[list[M]]:
+    """Those of ``rows`` that have these keys, ``size`` at a time, each batch ordered by key.
+
+    A batch is read when its turn comes: a row that ``rows`` matches no more by then is left out.
+    No cursor stays open in between, while the store is asked.
+    """
+    for start in range(0, len(keys), size):
+        batch = rows.filter(pk__in=keys[start : start + size]).order_by("pk")
+        yield retrying(rows.db, partial(list, batch))  # safeguard: batch-reconnects
 
 
 def insert(model: type[Model], alias: str, values: dict[str, Any]) -> None:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING, Final
 
 from django.db import router
 
-from backups_remote.database import retrying
 from backups_remote.exceptions import StorageUnavailable
 from backups_remote.lifecycle.rules.ownership import why_foreign
 from backups_remote.lifecycle.sweep.pool import Fault, in_parallel
 from backups_remote.lifecycle.transactions import refuse_open_transaction
 from backups_remote.models import Backup
-from backups_remote.sql import keys_of
+from backups_remote.sql import keys_of, read_in_batches
 from backups_remote.storage import get_backend
 from backups_remote.types import CopyOutcome
 
@@ -51,15 +50,10 @@ def accept_copies(
         return []
     some = Backup.objects.all() if among is None else among
     rows = some.using(router.db_for_write(Backup)).filter(disk=disk)
-    return list(_accept(_in_batches(rows.completed()), backend, dry_run=dry_run))
-
-
-def _in_batches(rows: BackupQuerySet) -> Iterator[Backup]:
-    """Every row once. No cursor stays open while the store is asked."""
-    keys = keys_of(rows.order_by("pk"))
-    for start in range(0, len(keys), _BATCH):
-        batch = rows.filter(pk__in=keys[start : start + _BATCH]).with_names().order_by("pk")
-        yield from retrying(rows.db, partial(list, batch))
+    completed = rows.completed()
+    keys = keys_of(completed.order_by("pk"))
+    backups = chain.from_iterable(read_in_batches(keys, completed.with_names(), _BATCH))
+    return list(_accept(backups, backend, dry_run=dry_run))
 
 
 def _accept(

@@ -8,12 +8,14 @@ was none, a concurrent writer won: reload the row and decide again.
 from __future__ import annotations
 
 import secrets
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from django.db import router
 from django.db.models import Q
 from django.utils import timezone
 
+from backups_remote.database import retrying
 from backups_remote.models.events import EventKind, Note, in_words
 from backups_remote.models.fields import LONGEST_REASON
 from backups_remote.models.moves import BackupMoves
@@ -44,6 +46,7 @@ _IF_UPLOADING: Final = Guard(UPLOADING)
 _IF_REPORTED: Final = Guard(REPORTED)
 _IF_RECOVERING: Final = Guard(REPORTED & Q(is_recovered=True))
 _IF_COMPLETED: Final = Guard(COMPLETED)
+# safeguard: checksum-adopted-once
 _IF_RECOVERED: Final = Guard(COMPLETED & Q(is_recovered=True, checksum=""))
 _IF_FAILED: Final = Guard(FAILED)
 _IF_FAILED_IN_SILENCE: Final = Guard(FAILED_IN_SILENCE)
@@ -143,9 +146,12 @@ class BackupTransitions(BackupMoves):
         now = timezone.now()
         holder = _new_holder()  # safeguard: claim-holder-identity
         alias = router.db_for_write(type(self), instance=self)
+        # safeguard: derived-rows-claimed-once
         backups = BackupQuerySet(defining_model(type(self), "claimed_until"), using=alias)
         free = backups.claimable(now).filter(pk=self.pk)  # safeguard: claim-only-when-free
-        claimed = bool(free.update(claimed_until=until, claimed_by=holder, updated_at=now))
+        changes = {"claimed_until": until, "claimed_by": holder, "updated_at": now}
+        # safeguard: claim-reconnects
+        claimed = bool(retrying(alias, partial(free.update, **changes)))
         if claimed:
             self.claimed_until, self.claimed_by = until, holder
         return claimed

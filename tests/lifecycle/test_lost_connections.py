@@ -191,6 +191,20 @@ ENDS = sorted(
 )
 
 
+def test_claims_of_the_next_chunk(losing):
+    """The first one is only looked at: nothing is written between the look and the claim."""
+    quiet = reported()
+    assert quiet.release(quiet_until=timezone.now() + dt.timedelta(minutes=1))
+    free = reported(held_for=-dt.timedelta(minutes=1))
+    losing.is_on = True
+    outcomes = list(lifecycle.sweep(workers=1))
+    losing.is_on = False
+    assert [(one.subject, one.action) for one in outcomes] == [
+        (str(free.uuid), SweepAction.COMPLETED)
+    ]
+    assert losing.lost
+
+
 @pytest.mark.parametrize("is_on", [False, True], ids=["kept", "lost"])
 def test_sweep_goes_on(losing, is_on, monkeypatch):
     monkeypatch.setattr(rows, "_BATCH", 1)
@@ -226,6 +240,8 @@ def test_removal_is_tried_again_from_its_beginning(losing):
 
 def test_copies_are_accepted(losing, monkeypatch):
     monkeypatch.setattr(accept, "_BATCH", 1)
+    # The session is lost between two statements, not in the middle of one.
+    monkeypatch.setattr(accept, "_WORKERS", 1)
     for _ in range(2):
         backup = completed_backup()
         MemoryBackend.objects[backup.object_key].etag = "of a copy"

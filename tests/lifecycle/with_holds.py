@@ -7,6 +7,7 @@ import io
 
 import pytest
 from django.core.management import call_command
+from django.db import connection
 from django.utils import timezone
 
 from backups_remote import lifecycle
@@ -178,10 +179,28 @@ def test_derived_backup_has_a_whole_life(memory):
 
 def test_derived_backup_is_claimed_once():
     backup = derived(reported(held_for=-dt.timedelta(minutes=1)))
-    others = [SignedBackup.objects.get(), Backup.objects.get(), SignedBackup.objects.get()]
+    others = [Backup.objects.get(), SignedBackup.objects.get()]
     until = timezone.now() + dt.timedelta(minutes=1)
     assert backup.claim(until)
-    assert [other.claim(until) for other in others] == [False] * 3
+    assert [other.claim(until) for other in others] == [False] * 2
+
+
+def test_derived_backup_is_claimed_by_one_statement():
+    """Whoever claims it just before that statement keeps it."""
+    backup = derived(reported(held_for=-dt.timedelta(minutes=1)))
+    other = Backup.objects.get()
+    until = timezone.now() + dt.timedelta(minutes=1)
+    claims = []
+
+    def after_the_other(execute, sql, *rest):
+        if sql.startswith("UPDATE") and not claims:
+            claims.append(None)
+            claims.append(other.claim(until))
+        return execute(sql, *rest)
+
+    with connection.execute_wrapper(after_the_other):
+        assert not backup.claim(until)
+    assert claims == [None, True]
 
 
 def test_derived_backup_is_failed_swept_and_rotated():

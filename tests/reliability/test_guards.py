@@ -129,6 +129,17 @@ def test_failed_backup_is_opened_only_if_it_still_failed_in_silence(db, changes)
     assert Backup.objects.filter(pk=backup.pk).values().get() == before
 
 
+def test_checksum_is_adopted_by_what_was_recovered_without_one(db):
+    server = ServerFactory()
+    for state in S:
+        for checksum in ("", "c"):
+            backup = make(server, state, is_recovered=True, checksum=checksum, size=10)
+            may = state is S.REPORTED or (state is S.COMPLETED and not checksum)
+            before = Backup.objects.filter(pk=backup.pk).values().get()
+            assert backup.adopt_checksum(REPORT) is may, (state, checksum)
+            assert may or Backup.objects.filter(pk=backup.pk).values().get() == before
+
+
 def test_recovery_takes_checksum_only_from_report_of_same_size(db):
     server = ServerFactory()
     backup = make(server, S.REPORTED, is_recovered=True)

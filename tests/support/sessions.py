@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from django.db import OperationalError, connections
 
 
@@ -23,6 +25,9 @@ def end_session(number):
                 cursor.execute("SELECT pg_terminate_backend(%s, 5000)", [number])
                 return cursor.fetchone()[0]
             cursor.execute("KILL %s", [number])
+            # It ends in its own time.
+            while _is_there(cursor, number):
+                time.sleep(0.01)
             return True
     except OperationalError as error:
         if "Unknown thread" not in str(error):
@@ -30,3 +35,8 @@ def end_session(number):
         return False
     finally:
         other.close()
+
+
+def _is_there(cursor, number):
+    cursor.execute("SELECT 1 FROM information_schema.processlist WHERE id = %s", [number])
+    return cursor.fetchone() is not None

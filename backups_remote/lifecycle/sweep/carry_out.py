@@ -76,7 +76,8 @@ class CarryOut:
         """Claim and complete them, a few at a time: a claim is for one call, not for a batch."""
         for chunk in in_chunks(batch, self.workers):
             # safeguard: sweep-claims-first
-            claimed = [backup for backup in chunk if backup.claim(lease.lease_end())]
+            claimed, faults = _move_each(chunk, lambda backup: backup.claim(lease.lease_end()))
+            yield from faults
             for backup, result in self._complete_at_store(claimed):
                 # safeguard: sweep-rejection-inconclusive
                 yield from _each_row(backup, self._conclude(backup, result, is_first=False))

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 from django.db.models import F
 from django.utils import timezone
 
-from backups_remote.database import retrying
 from backups_remote.lifecycle import lease
 from backups_remote.lifecycle.complete import Look, look_for_unsent
 from backups_remote.lifecycle.rules.age import is_past_late_objects, may_still_appear
@@ -28,7 +27,7 @@ from backups_remote.lifecycle.sweep.decide import (
 from backups_remote.lifecycle.sweep.outcomes import fault
 from backups_remote.lifecycle.sweep.pool import Fault, at_store
 from backups_remote.models import RESTORING
-from backups_remote.sql import keys_of
+from backups_remote.sql import keys_of, read_in_batches
 from backups_remote.types import SweepAction, SweepOutcome
 
 if TYPE_CHECKING:
@@ -110,14 +109,10 @@ class RowSweep:
         where an ordered search for each batch would walk it again and again.
         """
         keys = keys_of(backups.order_by())
-        for start in range(0, len(keys), _BATCH):
-            batch = backups.filter(pk__in=keys[start : start + _BATCH]).with_names().order_by("pk")
-            batch = batch.annotate(known_restart=F("node__restarted_at"))
-            # A report's ETags, up to 10,000 a row, are read for a few rows at a time.
-            batch = batch.defer("reported_etags")
-            # safeguard: sweep-reconnects
-            rows: list[Backup] = retrying(backups.db, partial(list, batch))
-            yield from work([backup for backup in rows if self._can_work_on(backup)])
+        known = backups.with_names().annotate(known_restart=F("node__restarted_at"))
+        # A report's ETags, up to 10,000 a row, are read for a few rows at a time.
+        for batch in read_in_batches(keys, known.defer("reported_etags"), _BATCH):
+            yield from work([backup for backup in batch if self._can_work_on(backup)])
 
     def _can_work_on(self, backup: Backup) -> bool:
         if has_nothing_stored(backup):  # safeguard: nothing-stored-needs-no-disk
