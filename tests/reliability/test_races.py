@@ -27,7 +27,6 @@ from tests.support.daemon import Daemon, success
 from tests.support.factories import ServerFactory
 from tests.support.memory import completed_backup
 from tests.support.proxy import Fault
-from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.databases
 
@@ -102,7 +101,7 @@ def test_eight_concurrent_requests_get_one_upload(world, at_once, server, disk, 
     ):
         asked = pool.submit(at_once, *[asking(backup, len(tiny))] * 8)
         try:
-            wait_until(lambda: world.proxy.count(str(backup.uuid))["create"] == 8)
+            world.proxy.wait_for("create", str(backup.uuid), times=8)
         finally:
             begun.set()
         answers = [answer for _, answer in asked.result()]
@@ -144,8 +143,21 @@ def test_concurrent_requests_of_two_sizes_leave_one_upload(
 def test_sixteen_concurrent_reports_have_one_effect(world, at_once, server, disk, tiny):
     backup = world.uploading(server, disk, tiny)
 
-    with world.proxy.going_wrong(Fault("complete", str(backup.uuid), before=1.5)):
-        answers = [answer for _, answer in at_once(*[reporting(backup, tiny)] * 16)]
+    # The store works on it until all the others wait, looking at the object.
+    waiting = threading.Event()
+    with (
+        ThreadPoolExecutor(1) as pool,
+        world.proxy.going_wrong(
+            Fault("complete", str(backup.uuid), before=waiting),
+            Fault("head", str(backup.uuid), times=15, before=waiting),
+        ),
+    ):
+        reported = pool.submit(at_once, *[reporting(backup, tiny)] * 16)
+        try:
+            world.proxy.wait_for("head", str(backup.uuid), times=15)
+        finally:
+            waiting.set()
+        answers = [answer for _, answer in reported.result()]
 
     assert [answer.status_code for answer in answers] == [204] * 16
     assert world.proxy.count(str(backup.uuid))["complete"] == 1
@@ -175,8 +187,18 @@ def test_concurrent_reports_of_finished_upload_have_one_effect(world, at_once, s
     backup = world.uploading(server, disk, tiny)
     world.complete_in_store(backup)
 
-    with world.proxy.going_wrong(Fault("head", str(backup.uuid), times=8, after=0.4)):
-        answers = [answer for _, answer in at_once(*[reporting(backup, tiny)] * 8)]
+    # None is answered before all have asked.
+    asked = threading.Event()
+    with (
+        ThreadPoolExecutor(1) as pool,
+        world.proxy.going_wrong(Fault("head", str(backup.uuid), times=8, after=asked)),
+    ):
+        reported = pool.submit(at_once, *[reporting(backup, tiny)] * 8)
+        try:
+            world.proxy.wait_for("head", str(backup.uuid), times=8)
+        finally:
+            asked.set()
+        answers = [answer for _, answer in reported.result()]
 
     assert [answer.status_code for answer in answers] == [204] * 8
     assert world.proxy.count(str(backup.uuid))["complete"] == 0
@@ -274,13 +296,21 @@ class _World:
 def test_report_waits_for_the_sweep_that_completes_it(world, at_once, server, disk, tiny, command):
     backup = world.reported(server, disk, tiny, claimed=False)
     arguments = ["expire_stale_uploads", "--older-than", "1h", "--disk", disk]
+    waiting = threading.Event()
     with (
-        ThreadPoolExecutor(1) as pool,
-        world.proxy.going_wrong(Fault("complete", str(backup.uuid), before=1)),
+        ThreadPoolExecutor(2) as pool,
+        world.proxy.going_wrong(Fault("complete", str(backup.uuid), before=waiting)),
     ):
         running = pool.submit(command, *arguments)
-        world.proxy.wait_for("complete", str(backup.uuid))
-        ((_, answer),) = at_once(reporting(backup, tiny))
+        try:
+            world.proxy.wait_for("complete", str(backup.uuid))
+            looks = world.proxy.count(str(backup.uuid))["head"]
+            reported = pool.submit(at_once, reporting(backup, tiny))
+            # It waits for the sweep, and looks at the object meanwhile.
+            world.proxy.wait_for("head", str(backup.uuid), times=looks + 1)
+        finally:
+            waiting.set()
+        ((_, answer),) = reported.result()
         assert running.result().code == 0
 
     assert answer.status_code == 204

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import os
+import time
 import uuid
 
 import pytest
@@ -103,8 +104,6 @@ def test_url_is_valid_for_its_part_and_expires(backend, key):
     tampered = url.replace("partNumber=1", "partNumber=2")
     assert requests.put(tampered, data=b"x", timeout=30).status_code == 403
     assert requests.put(url[:-1] + ("0" if url[-1] != "0" else "1"), timeout=30).status_code == 403
-    import time
-
     time.sleep(2.1)
     assert requests.put(url, data=b"x", timeout=30).status_code == 403
 
