@@ -126,3 +126,16 @@ def test_failed_listing_is_one_error(memory):
     memory.instead["open_uploads"] = raising(StorageUnavailable("Down."))
     uploading_backup()
     assert sweep_actions(NOW) == ["failed", "error"]
+
+
+def test_orphans_listed_before_the_listing_fails_are_aborted(memory):
+    """The first page is dealt with, whatever becomes of the second."""
+    listed = {orphan(), orphan(), orphan()}
+
+    def fail_at_the_second_page(call):
+        yield from call()
+        raise StorageUnavailable("The second page is refused.")
+
+    memory.instead["open_uploads"] = fail_at_the_second_page
+    assert sweep_actions(NOW) == ["orphan aborted"] * 3 + ["error"]
+    assert not listed & set(MemoryBackend.uploads)

@@ -113,7 +113,7 @@ def in_chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:
         chunk: list[T] = []
         try:
             # extend() keeps what was read before an error; list() would drop it.
-            chunk.extend(islice(rest, size))
+            chunk.extend(islice(rest, size))  # safeguard: listed-before-error
         except BackupsRemoteError as error:
             problem = error
         if not chunk:
