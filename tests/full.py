@@ -1,18 +1,21 @@
 """``make full``: everything that the gate leaves out, part by part, and a table at the end.
 
 ``ONLY=stores,torture-postgresql make full`` runs some. A part that fails does not keep the next
-ones from running. The whole output of each is in ``var/full/``.
+ones from running. Parts of one process each run two at a time. The whole output of each part is in
+``var/full/``.
 """
 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import re
 import subprocess
 import sys
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from panel_site.gunicorn import ROOT
@@ -41,6 +44,8 @@ class Part:
     command: tuple[str, ...]
     database: str = ""
     environment: dict[str, str] = field(default_factory=dict)
+    #: Whether it is one process, which leaves the second core to another such part.
+    is_single: bool = False
 
 
 PARTS = [
@@ -48,10 +53,10 @@ PARTS = [
     Part("postgresql", WHOLE, "POSTGRES_URL"),
     Part("mariadb", WHOLE, "MARIADB_URL"),
     Part("replica", (*WHOLE, "--ds=tests.support.behind_a_replica")),
-    Part("torture-sqlite", (*TORTURE, "torture")),
-    Part("torture-postgresql", (*TORTURE, "torture and not once"), "POSTGRES_URL"),
+    Part("torture-sqlite", (*TORTURE, "torture"), is_single=True),
+    Part("torture-postgresql", (*TORTURE, "torture and not once"), "POSTGRES_URL", is_single=True),
+    Part("stores", ("make", "stores"), is_single=True),
     Part("themes", ("make", "themes")),
-    Part("stores", ("make", "stores")),
     Part("pinned", (*NOX, "pinned")),
     # Unpinned: the newest release of everything, but for Django, which each of these chooses.
     Part("oldest", (*NOX, "oldest")),
@@ -128,6 +133,13 @@ def chosen(words):
     return [part for part in PARTS if not words or part.name in words]
 
 
+def groups(parts):
+    """Those that run two at a time, and each of the others by itself; in their order."""
+    for is_single, some in itertools.groupby(parts, lambda part: part.is_single):
+        group = list(some)
+        yield from [group] if is_single else ([part] for part in group)
+
+
 def main():
     parts = chosen(os.environ.get("ONLY", "").replace(",", " ").split())
     LOGS.mkdir(parents=True, exist_ok=True)
@@ -136,10 +148,16 @@ def main():
         urls = {}
         if any(part.database for part in parts):
             urls = running.enter_context(running_databases())
-        for number, part in enumerate(parts, start=1):
-            print(f"\n== {part.name} ({number} of {len(parts)})", flush=True)
-            outcomes.append(run(part, urls))
-            print(f"-- {outcomes[-1].row}", flush=True)
+
+        def tell(part):
+            print(f"\n== {part.name} ({parts.index(part) + 1} of {len(parts)})", flush=True)
+            outcome = run(part, urls)
+            print(f"-- {outcome.row}", flush=True)
+            return outcome
+
+        for group in groups(parts):
+            with ThreadPoolExecutor(2) as pool:
+                outcomes += pool.map(tell, group)
     print(f"\n{'part':<20} {'passed':>7} {'failed':>7} {'seconds':>8}")
     for outcome in outcomes:
         print(outcome.row)

@@ -156,6 +156,7 @@ def test_directory_is_backed_up_and_every_step_is_printed(world, tmp_path):
     assert take_inventory(world) == before
 
 
+@pytest.mark.torture
 def test_dead_store_ends_the_demo_with_an_error(world, tmp_path):
     with demo("--dir", world, tmp_path=tmp_path) as process:
         wait_for_child(process, "gunicorn")
@@ -167,6 +168,7 @@ def test_dead_store_ends_the_demo_with_an_error(world, tmp_path):
     assert "Traceback" not in said
 
 
+@pytest.mark.torture
 def test_keep_option_runs_until_ctrl_c(world, tmp_path):
     with demo("--dir", world, "--keep", tmp_path=tmp_path) as process:
         said = read_until(process, "until Ctrl-C")
@@ -187,6 +189,7 @@ def log_in(url, password):
         assert answer.status_code == 302
 
 
+@pytest.mark.torture
 @pytest.mark.parametrize(
     ("when", "number"), [("weed", signal.SIGTERM), ("gunicorn", signal.SIGINT)]
 )

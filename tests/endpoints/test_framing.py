@@ -7,6 +7,7 @@ import http.client
 import io
 import json
 import os
+import uuid
 from pathlib import Path
 
 import pytest
@@ -30,17 +31,17 @@ SERVERS = {
 }
 
 
-@pytest.fixture(params=SERVERS)
-def panel(request, store, location, transactional_db, tmp_path):
+@pytest.fixture(scope="module", params=SERVERS)
+def server_of_panel(request, store, django_db_setup, tmp_path_factory):
     """The address of a panel under a real server of each kind."""
     told = {
         "database": str(connection.settings_dict["NAME"]),
-        "storage": {**store.storage_options, "location": location},
+        "storage": {**store.storage_options, "location": f"framing-{uuid.uuid4()}"},
     }
     application, worker = SERVERS[request.param]
     gunicorn = Gunicorn(
         application,
-        tmp_path / "gunicorn.log",
+        tmp_path_factory.mktemp("panel") / "gunicorn.log",
         env={
             **os.environ,
             "DJANGO_SETTINGS_MODULE": "tests.support.host_project.settings",
@@ -51,6 +52,11 @@ def panel(request, store, location, transactional_db, tmp_path):
     )
     with gunicorn:
         yield gunicorn.url
+
+
+@pytest.fixture
+def panel(server_of_panel, transactional_db):
+    return server_of_panel
 
 
 @pytest.fixture

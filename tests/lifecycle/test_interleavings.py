@@ -175,11 +175,11 @@ def play_interleavings(life, examples, steps, **more):
 
 
 def test_no_random_schedule_loses_a_backup(life):
-    play_schedules(life, 30)
+    play_schedules(life, 20)
 
 
 def test_no_interleaving_loses_a_backup(life):
-    play_interleavings(life, 10, 20)
+    play_interleavings(life, 7, 20)
 
 
 @pytest.mark.sampled

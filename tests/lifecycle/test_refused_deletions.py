@@ -513,7 +513,7 @@ def test_completion_is_sent_again_without_a_look(blind):
     assert backup.state is S.COMPLETED
 
 
-def test_repeat_that_waits_is_not_refused_for_a_look(blind, monkeypatch):
+def test_repeat_that_waits_is_not_refused_for_a_look(blind, brief_lease, monkeypatch):
     monkeypatch.setattr(report, "PATIENCE", 0.6)
     backup = reported()
     with pytest.raises(SettlementInProgress):

@@ -21,7 +21,7 @@ pytestmark = [pytest.mark.django_db, pytest.mark.once]
 
 PARTS, PART_SIZE = 10_000, 5 * 1024**2
 SIZE = PARTS * PART_SIZE
-WORKERS = 4
+WORKERS = 2
 
 
 class VastBackend(MemoryBackend):

@@ -47,7 +47,7 @@ BY_NAME = {scenario.name: scenario for scenario in SCENARIOS}
 
 
 #: How many cases of each kind a short run plays, and which: the same in every run.
-SAMPLE = 24
+SAMPLE = 16
 SEED = int(os.environ.get("SEED", "1"))
 
 

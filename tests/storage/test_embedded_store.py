@@ -191,7 +191,7 @@ import contextlib, os, signal
 import pytest
 from tests.support import watchdog
 
-watchdog.EVERY, watchdog.READ_TIMEOUT = 0.2, 1
+watchdog.EVERY, watchdog.READ_TIMEOUT, watchdog.FAILURES = 0.2, 1, 3
 
 def test_that_works(store):
     pass
@@ -205,7 +205,11 @@ def test_that_waits_for_the_store(store, number):
 
 
 # Its own end comes after a minute at most.
-@pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["one process", "two workers"])
+@pytest.mark.parametrize(
+    "workers",
+    [pytest.param((), marks=pytest.mark.torture), ("-n", "2")],
+    ids=["one process", "two workers"],
+)
 def test_frozen_store_ends_the_run(tmp_path, workers):
     (tmp_path / "conftest.py").write_text("from tests.conftest import pytest_configure, store")
     (tmp_path / "test_frozen.py").write_text(FROZEN)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.full import PARTS, chosen, counted
+from tests.full import PARTS, chosen, counted, groups
 
 pytestmark = pytest.mark.once
 
@@ -27,3 +27,13 @@ def test_parts_are_chosen_by_name():
     assert [part.name for part in chosen(["stores", "sqlite"])] == ["sqlite", "stores"]
     with pytest.raises(SystemExit, match=r"No such part: shop\. There are sqlite, "):
         chosen(["shop"])
+
+
+def test_parts_of_one_process_run_together_and_others_alone():
+    some = chosen(["sqlite", "replica", "torture-sqlite", "stores", "themes"])
+    assert [[part.name for part in group] for group in groups(some)] == [
+        ["sqlite"],
+        ["replica"],
+        ["torture-sqlite", "stores"],
+        ["themes"],
+    ]
