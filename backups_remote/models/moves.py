@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import secrets
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from django.db import models, router, transaction
 from django.utils import timezone
@@ -16,6 +17,10 @@ from backups_remote.sql import update_if
 if TYPE_CHECKING:
     from backups_remote.models.events import Note
     from backups_remote.sql import Guard
+
+#: Columns of a row without a claim, and of one about which no report was refused.
+UNCLAIMED: Final = {"claimed_until": None, "claimed_by": "", "quiet_until": None}
+NOT_REFUSED: Final = {"refused_at": None, "refusal": ""}
 
 
 class BackupMoves(BackupFields):
@@ -83,3 +88,19 @@ class BackupMoves(BackupFields):
             return removed
 
         return retrying(alias, remove)
+
+    @property
+    def _claimed(self) -> dict[str, Any]:
+        """The upload and the claim that the claim holder has seen."""
+        return {"upload_id": self.upload_id, "claimed_by": self.claimed_by}
+
+    @property
+    def _lock_again(self) -> dict[str, bool]:
+        """A failed backup shows unlocked; what an operator locked before is locked again."""
+        # safeguard: lock-restored
+        return {"is_locked": self.was_locked, "was_locked": False}
+
+
+def new_holder() -> str:
+    """The name of a claim that nobody else has."""
+    return secrets.token_hex(16)

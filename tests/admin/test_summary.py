@@ -16,6 +16,7 @@ from django.utils import timezone
 from django.utils.html import strip_tags
 
 from backups_remote.admin import BackupAdmin, ServerAdmin, summary, times
+from backups_remote.admin import chart as admin_chart
 from backups_remote.lifecycle import totals
 from backups_remote.models import Backup, BackupTotals, Server
 from tests.admin.pages import LIST, backup_in, listed, queries_of, user_with
@@ -195,11 +196,15 @@ def test_chart_stacks_completed_and_failed_backups_of_each_day(admin_client):
     assert set(completed) == {0, 29}
     assert set(failed) == {28, 29}
     heights = [float(part.get("height")) for part in (completed[29], failed[29], completed[0])]
-    assert heights == [6 * heights[2] / 4, 2 * heights[2] / 4, pytest.approx(summary.PLOT * 0.45)]
+    assert heights == [
+        6 * heights[2] / 4,
+        2 * heights[2] / 4,
+        pytest.approx(admin_chart.PLOT * 0.45),
+    ]
     # One upon the other, from the base line up.
     for lower, upper in ((completed[29], failed[29]), (failed[28], None), (completed[0], None)):
         bottom = float(lower.get("y")) + float(lower.get("height"))
-        assert bottom == pytest.approx(summary.PLOT, abs=0.2)
+        assert bottom == pytest.approx(admin_chart.PLOT, abs=0.2)
         if upper is not None:
             edge = float(upper.get("y")) + float(upper.get("height"))
             assert edge == pytest.approx(float(lower.get("y")), abs=0.2)
@@ -218,7 +223,7 @@ def test_chart_has_words_for_what_it_shows(admin_client):
     backup_in(State.COMPLETED)
     backup_in(State.FAILED)
     backup_in(State.COMPLETED, created_at=ago(3 * DAY))
-    first, last = (summary._date(timezone.localdate() - n * DAY) for n in (29, 0))
+    first, last = (admin_chart.short_date(timezone.localdate() - n * DAY) for n in (29, 0))
 
     html = shown(admin_client)
 
@@ -275,10 +280,10 @@ def test_one_failure_among_thousands_can_be_seen(admin_client, monkeypatch):
 )
 def test_lines_of_the_chart_are_at_round_numbers(highest, lines):
     days = tuple(totals.Day(dt.date(2026, 5, 1), highest - 1, 1) for _ in range(30))
-    found = summary._chart(totals.Ended(30, (), days))
+    found = admin_chart.chart_of(totals.Ended(30, (), days))
     assert [line.text for line in found.lines] == lines
     top, base = (float(found.lines[place].position) for place in (0, -1))
-    assert (base, top >= 10) == (summary.PLOT, True)
+    assert (base, top >= 10) == (admin_chart.PLOT, True)
     assert all(float(bar.failed.y) >= top - 2 for bar in found.bars)
 
 
@@ -290,7 +295,7 @@ def test_table_has_the_numbers_of_the_chart_and_leads_to_the_days(admin_client):
 
     assert len(rows) == 30
     (date, day), (completed, _), (failed, failures) = rows[0]
-    assert (date, completed, failed) == (summary._date(timezone.localdate()), "1", "2")
+    assert (date, completed, failed) == (admin_chart.short_date(timezone.localdate()), "1", "2")
     assert listed(admin_client.get(LIST + day)) == {backup.pk for backup in today}
     assert listed(admin_client.get(LIST + failures)) == {backup.pk for backup in today[1:]}
     assert [[cell for cell, _link in row[1:]] for row in rows[1:3]] == [["0", "0"], ["1", "0"]]

@@ -9,7 +9,7 @@ import pytest
 from django.utils import timezone
 from playwright.sync_api import expect
 
-from backups_remote.admin.summary import _date
+from backups_remote.admin.chart import short_date
 from backups_remote.models import Backup
 from tests.admin.browser import LOOKS, MARKS, fits, see_list
 from tests.support.factories import ServerFactory
@@ -71,7 +71,7 @@ def test_summary_is_folded_and_its_table_opened_by_the_keyboard(page, a_month):
 
     page.get_by_text("The numbers in a table").focus()
     page.keyboard.press("Enter")
-    today = page.get_by_role("link", name=_date(timezone.localdate()), exact=True).first
+    today = page.get_by_role("link", name=short_date(timezone.localdate()), exact=True).first
     expect(today).to_be_visible()
     page.get_by_text("Summary of all backups").focus()
     page.keyboard.press("Enter")

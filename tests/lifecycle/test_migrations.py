@@ -97,7 +97,7 @@ class Old:
             "size": len(ARCHIVE),
         }
 
-    def put_together(self, upload):
+    def complete_in_store(self, upload):
         reported = self.report(upload)
         self.backend.complete_upload(
             upload["object_key"], upload["upload_id"], reported["reported_etags"]
@@ -105,7 +105,7 @@ class Old:
         return reported
 
     def whole(self, server):
-        found = self.put_together(self.upload(server))
+        found = self.complete_in_store(self.upload(server))
         now = timezone.now()
         return {**found, "reported_etags": None, "completed_at": now, "is_successful": True}
 
@@ -144,7 +144,7 @@ def test_work_under_way_in_the_first_version_is_finished(old, live_server, open_
     dead_holder = old.row(a_server, claimed_until=past, **old.report(old.upload(a_server)))
     nobodys = old.row(a_server, is_locked=True, **old.report(old.upload(a_server)))
     done_unnoticed = old.row(
-        a_server, claimed_until=future, **old.put_together(old.upload(a_server))
+        a_server, claimed_until=future, **old.complete_in_store(old.upload(a_server))
     )
     left = old.row(a_server, completed_at=now, **old.upload(a_server))
     failed = old.row(a_server, completed_at=now)

@@ -14,6 +14,7 @@ from django.core.management import call_command
 from storages.backends.s3 import S3Storage
 
 from backups_remote import checks as ours
+from backups_remote.checks.settings import _RULES
 from backups_remote.conf import DEFAULTS
 from backups_remote.exceptions import DiskNotConfigured
 from backups_remote.storage import configured_disks, get_backend
@@ -118,7 +119,7 @@ def test_e018_an_alias_hides_behind_the_nodes_disk(settings):
 
 
 def test_every_setting_has_a_check():
-    assert {rule.key for rule in ours._RULES} == DEFAULTS.keys() == BAD.keys()
+    assert {rule.key for rule in _RULES} == DEFAULTS.keys() == BAD.keys()
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from backups_remote.lifecycle import lookup
 from backups_remote.models import Backup, BackupState
-from backups_remote.models.transitions import _IF_UPLOADING
+from backups_remote.models.transitions.uploads import _IF_UPLOADING
 from backups_remote.sql import Guard, update_if
 from tests.support.factories import BackupFactory
 

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, TypeVar
 
 from django.db import DatabaseError, router
 
-from backups_remote.database import close_if_lost, retrying
-from backups_remote.exceptions import BackupConflict, ServerNotFound
-from backups_remote.lifecycle import erase, lease
+from backups_remote.database import retrying
+from backups_remote.exceptions import ServerNotFound
+from backups_remote.lifecycle import lease
 from backups_remote.lifecycle.complete import (
     Answer,
     Attempt,
@@ -23,16 +23,15 @@ from backups_remote.lifecycle.complete import (
     record_attempt,
     record_completion,
 )
-from backups_remote.lifecycle.delete import remove
 from backups_remote.lifecycle.event_history import prunable, prune
 from backups_remote.lifecycle.events import announce_end
-from backups_remote.lifecycle.references import why_protected
 from backups_remote.lifecycle.restores import end_overdue_restores
 from backups_remote.lifecycle.rotate import begin_rotation
 from backups_remote.lifecycle.rules.age import may_still_appear
-from backups_remote.lifecycle.rules.deletion import ends_without_disk
 from backups_remote.lifecycle.rules.silence import is_only_silent
+from backups_remote.lifecycle.sweep.deletions import delete_each
 from backups_remote.lifecycle.sweep.effects import aborted, failed, found_whole, pruned
+from backups_remote.lifecycle.sweep.faults import each_row, move_each
 from backups_remote.lifecycle.sweep.outcomes import fault, outcome, unverified
 from backups_remote.lifecycle.sweep.pool import Fault, at_store, explain, in_chunks
 from backups_remote.lifecycle.totals import renew_snapshot
@@ -76,11 +75,11 @@ class CarryOut:
         """Claim and complete them, a few at a time: a claim is for one call, not for a batch."""
         for chunk in in_chunks(batch, self.workers):
             # safeguard: sweep-claims-first
-            claimed, faults = _move_each(chunk, lambda backup: backup.claim(lease.lease_end()))
+            claimed, faults = move_each(chunk, lambda backup: backup.claim(lease.lease_end()))
             yield from faults
             for backup, result in self._complete_at_store(claimed):
                 # safeguard: sweep-rejection-inconclusive
-                yield from _each_row(backup, self._conclude(backup, result, is_first=False))
+                yield from each_row(backup, self._conclude(backup, result, is_first=False))
             # safeguard: sweep-checks-claimed-object
             yield from self._look_at_held([b for b in chunk if b not in claimed])
 
@@ -93,7 +92,7 @@ class CarryOut:
             if isinstance(found, Fault):
                 yield fault(backup, found.reason)
             elif found is not None:
-                yield from _each_row(backup, self._record_completion(backup, found))
+                yield from each_row(backup, self._record_completion(backup, found))
             else:
                 self.held.append(backup.pk)
 
@@ -150,7 +149,7 @@ class CarryOut:
 
     def complete_found(self, backup: Backup, proof: StoredObject) -> Iterator[SweepOutcome]:
         """Complete a backup whose whole object is in the store without an accepted report."""
-        yield from _each_row(backup, self._complete_found(backup, proof))
+        yield from each_row(backup, self._complete_found(backup, proof))
 
     def _complete_found(self, backup: Backup, proof: StoredObject) -> Iterator[SweepOutcome]:
         if backup.complete_proven(proof, recovered=True):
@@ -162,7 +161,7 @@ class CarryOut:
         etags = {backup.pk: found for backup, found in batch}
         backups = [backup for backup, _ in batch]
         first = {backup.pk for backup in backups if backup.completion_sent_at is None}
-        recorded, faults = _move_each(
+        recorded, faults = move_each(
             backups,
             lambda backup: backup.record_success(
                 checksum="",
@@ -179,7 +178,7 @@ class CarryOut:
                 steps = self._give_up(backup, is_over=backup.pk in first)
             else:
                 steps = self._conclude(backup, result, is_first=backup.pk in first)
-            yield from _each_row(backup, steps)
+            yield from each_row(backup, steps)
 
     def _give_up(self, backup: Backup, *, is_over: bool) -> Iterator[SweepOutcome]:
         """The upload looked whole, and the store rejects its parts."""
@@ -194,7 +193,7 @@ class CarryOut:
         """Fail the rows first, then abort the uploads."""
         reasons = {backup.pk: reason for backup, reason in batch}
         backups = [backup for backup, _ in batch]
-        moved, faults = _move_each(backups, lambda backup: self._fail(backup, reasons[backup.pk]))
+        moved, faults = move_each(backups, lambda backup: self._fail(backup, reasons[backup.pk]))
         yield from faults
         # safeguard: sweep-waits-for-object
         may_appear = [b for b in moved if b.pk in unseen or may_still_appear(b)]
@@ -220,35 +219,13 @@ class CarryOut:
         self, batch: list[Backup], done: Callable[[Backup], SweepOutcome]
     ) -> Iterator[SweepOutcome]:
         for backup, result in self._at_store(batch, _abort_upload):
-            yield from _each_row(backup, _record_abort(backup, result, done(backup)))
+            yield from each_row(backup, _record_abort(backup, result, done(backup)))
 
     # Deletions and orphans
 
     def delete(self, batch: list[Backup]) -> Iterator[SweepOutcome]:
         """Delete the archives, then the rows; what is protected since waits."""
-        going: list[Backup] = []
-        close_if_lost(self.database)
-        for backup in batch:
-            if reason := why_protected(backup):  # safeguard: protected-deletion-waits
-                yield outcome(SweepAction.NOTICE, backup, reason)
-            elif ends_without_disk(backup):  # safeguard: failed-own-disk-sweep-told
-                yield from _each_row(backup, _record_deletion(backup, erase.Erasure()))
-            else:
-                going.append(backup)
-
-        def reading(chunk: list[Backup]) -> Iterator[Backup]:
-            for backup in chunk:
-                # In this thread, for a call to the node's daemon.
-                retrying(self.database, partial(getattr, backup, "node"))
-                retrying(self.database, partial(getattr, backup, "server"))
-                yield backup
-
-        # A few at a time: a call that erases is sent soon after it was noted.
-        for chunk in in_chunks(going, self.workers):
-            begun, faults = _move_each(chunk, erase.begin)
-            yield from faults
-            for backup, result in self._at_store(reading(begun), erase.erase):
-                yield from _each_row(backup, _record_deletion(backup, result))
+        yield from delete_each(batch, self.workers, self.database)
 
     def rotate(self, server: Server) -> Iterator[SweepOutcome]:
         """Rotate the backups of a server whose rotation is due."""
@@ -331,62 +308,9 @@ def _record_abort(
         yield done
 
 
-def _record_deletion(backup: Backup, result: erase.Erasure | Fault) -> Iterator[SweepOutcome]:
-    if isinstance(result, Fault):
-        yield fault(backup, result.reason)
-        return
-    if result.refusal:
-        stays = "it stays" if erase.take_back(backup, result) else "it is tried again"
-        # A failed backup has nothing that could stay: its upload is what is left.
-        # safeguard: refused-deletion-is-no-error
-        action = SweepAction.ERROR if result.kept is None else SweepAction.NOTICE
-        yield outcome(action, backup, f"{stays}. {result.refusal}")
-        return
-    if result.is_under_way:  # safeguard: swept-deletion-under-way-keeps-row
-        yield outcome(SweepAction.NOTICE, backup, "its node deletes the archive in the background")
-        return
-    # safeguard: kept-object-named
-    detail = "" if result.left is None else f"left {backup.object_key}: it is not this backup's"
-    try:
-        removed = remove(backup, result.left)
-    except BackupConflict as error:
-        yield outcome(SweepAction.NOTICE, backup, f"its archive is gone, its row stays. {error}")
-        return
-    if removed:
-        yield outcome(SweepAction.DELETED, backup, detail)
-
-
 def _look(backup: Backup, backend: StorageBackend) -> StoredObject | None:
     return look_for_object(backup, backend, part_etags=backup.reported_etags or ())
 
 
 def _abort_upload(backup: Backup, backend: StorageBackend) -> None:
     backend.abort_upload(backup.object_key, backup.upload_id)
-
-
-def _move_each(
-    batch: list[Backup], move: Callable[[Backup], bool]
-) -> tuple[list[Backup], list[SweepOutcome]]:
-    """The backups whose rows were moved, and the database's faults: the other rows go on."""
-    moved: list[Backup] = []
-    faults: list[SweepOutcome] = []
-    for backup in batch:
-        try:
-            if move(backup):
-                moved.append(backup)
-        except DatabaseError as error:  # safeguard: move-database-error
-            faults.append(_database_fault(backup, error))
-    return moved, faults
-
-
-def _each_row(backup: Backup, steps: Iterator[SweepOutcome]) -> Iterator[SweepOutcome]:
-    """What ``steps`` yield, or the database's fault: the other rows go on."""
-    try:
-        yield from steps
-    except DatabaseError as error:  # safeguard: sweep-database-error
-        yield _database_fault(backup, error)
-
-
-def _database_fault(backup: Backup, error: DatabaseError) -> SweepOutcome:
-    logger.error("The sweep could not change backup %s.", backup.uuid, exc_info=error)
-    return fault(backup, explain(error))

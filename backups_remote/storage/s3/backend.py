@@ -33,12 +33,13 @@ from backups_remote.exceptions import (
 )
 from backups_remote.storage.base import StorageBackend
 from backups_remote.storage.parts import bare_etag, multipart_etag
+from backups_remote.storage.s3 import objects
 from backups_remote.storage.s3.checks import check_configuration, check_store
 from backups_remote.storage.s3.clients import Clients
-from backups_remote.storage.s3.differences import Call, Means, is_refusal
-from backups_remote.storage.s3.errors import code_of, means, translated_errors
-from backups_remote.storage.s3.listing import list_parts, lists_version, pages_of_uploads
-from backups_remote.storage.s3.parameters import CONTENT_TYPE, MARK, object_parameters
+from backups_remote.storage.s3.differences import Call, Means
+from backups_remote.storage.s3.errors import means, translated_errors
+from backups_remote.storage.s3.listing import list_parts, pages_of_uploads
+from backups_remote.storage.s3.parameters import CONTENT_TYPE, object_parameters
 from backups_remote.storage.s3.place import place_of, refuse_another_place
 from backups_remote.storage.s3.presign import presign_part_urls
 from backups_remote.storage.s3.trial import try_upload
@@ -49,13 +50,10 @@ if TYPE_CHECKING:
 
     from django.core.checks import CheckMessage
     from mypy_boto3_s3.client import S3Client
-    from mypy_boto3_s3.type_defs import HeadObjectOutputTypeDef
 
     from backups_remote.types import StoredPart
 
 _UUID: Final = "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
-#: Storage classes whose objects must be thawed first. GLACIER_IR answers at once.
-_ARCHIVE_CLASSES: Final = frozenset({"GLACIER", "DEEP_ARCHIVE"})
 
 
 class S3Backend(StorageBackend):
@@ -244,42 +242,11 @@ class S3Backend(StorageBackend):
     # Objects
 
     def stat(self, key: str, *, version_id: str = "") -> StoredObject | None:
-        """HeadObject. None only if the store says that there is no such object.
-
-        A 404 to a HEAD carries no error code: it may be about the bucket or the access key, or
-        come from a proxy. GetObject, whose answer has a body, tells.
-        """
-        with translated_errors("a check of the object", Call.HEAD):
-            try:
-                head = self._head(key, version_id)
-            except ClientError as error:
-                if means(error, Call.HEAD) is not Means.LOOK:
-                    raise  # safeguard: 403-not-404
-                if self._is_absent(key, version_id):
-                    return None
-                head = self._head(key, version_id)  # it appeared in the meantime
-            metadata = {name.lower(): value for name, value in head["Metadata"].items()}
-            return StoredObject(
-                size=head["ContentLength"],
-                etag=bare_etag(head["ETag"]),
-                mark=metadata.get(MARK),
-                content_type=head.get("ContentType", ""),
-                version_id=head.get("VersionId", ""),
-                is_readable=_is_readable(head),
-                retained_until=head.get("ObjectLockRetainUntilDate"),
-                is_held=head.get("ObjectLockLegalHoldStatus") == "ON",
-            )
+        return objects.stat(self._client, self._bucket, key, version_id)
 
     def is_intact(self, key: str, *, version_id: str = "") -> bool:
         """Whether the first byte of the object can be read. Says nothing of its other parts."""
-        with translated_errors("a look into the object", Call.GET):
-            try:
-                self._read_a_byte(key, version_id)
-            except ClientError as error:
-                if means(error, Call.GET) in {Means.OBJECT_GONE, Means.OBJECT_BROKEN}:
-                    return False  # safeguard: broken-object-not-intact
-                raise
-        return True
+        return objects.is_intact(self._client, self._bucket, key, version_id)
 
     def download_url(
         self, key: str, *, version_id: str, filename: str, lifespan: dt.timedelta
@@ -300,34 +267,7 @@ class S3Backend(StorageBackend):
             )
 
     def delete(self, key: str, *, version_id: str) -> None:
-        """DeleteObject, with the version id if there is one: without, a version is only hidden.
-
-        The object counts as gone already only if the store says so.
-        """
-        with translated_errors("the deletion of an object", Call.DELETE):
-            try:
-                if version_id:
-                    self._client.delete_object(Bucket=self._bucket, Key=key, VersionId=version_id)
-                else:
-                    self._client.delete_object(Bucket=self._bucket, Key=key)
-            except ClientError as error:
-                meaning = means(error, Call.DELETE)
-                if meaning is Means.OBJECT_GONE:
-                    return
-                if (  # safeguard: version-still-listed
-                    meaning is Means.LOOK
-                    and version_id
-                    and not lists_version(self._client, self._bucket, key, version_id)
-                ):
-                    return
-                retries = error.response.get("ResponseMetadata", {}).get("RetryAttempts", 0)
-                if retries and is_refusal(Call.DELETE, code_of(error)):
-                    # safeguard: repeated-deletion-not-refused
-                    raise StorageUnavailable(
-                        f"The store answered {code_of(error)} to the second try of a deletion; "
-                        "the first may be under way."
-                    ) from error
-                raise
+        objects.delete(self._client, self._bucket, key, version_id)
 
     @staticmethod
     def etag_of(part_etags: Iterable[str]) -> str | None:
@@ -369,30 +309,3 @@ class S3Backend(StorageBackend):
         for page in pages_of_uploads(self._client, self._bucket, prefix, call):
             self._lists_every_upload = page.lists_every_upload
             yield from page.uploads
-
-    def _head(self, key: str, version_id: str) -> HeadObjectOutputTypeDef:
-        if version_id:
-            return self._client.head_object(Bucket=self._bucket, Key=key, VersionId=version_id)
-        return self._client.head_object(Bucket=self._bucket, Key=key)
-
-    def _is_absent(self, key: str, version_id: str) -> bool:
-        """Whether GetObject says that there is no such object."""
-        with translated_errors("a check of the object", Call.GET):
-            try:
-                self._read_a_byte(key, version_id)
-            except ClientError as error:
-                if means(error, Call.GET) is Means.OBJECT_GONE:
-                    return True
-                raise
-        return False
-
-    def _read_a_byte(self, key: str, version_id: str) -> None:
-        which: Any = {"VersionId": version_id} if version_id else {}
-        found = self._client.get_object(Bucket=self._bucket, Key=key, Range="bytes=0-0", **which)
-        found["Body"].close()
-
-
-def _is_readable(head: HeadObjectOutputTypeDef) -> bool:
-    """Whether GetObject would answer with the bytes, not with InvalidObjectState."""
-    is_archived = head.get("StorageClass") in _ARCHIVE_CLASSES or "ArchiveStatus" in head
-    return not is_archived or 'ongoing-request="false"' in head.get("Restore", "")

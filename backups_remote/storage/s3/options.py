@@ -15,7 +15,12 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError
 from django.core import checks
 
-from backups_remote.storage.s3.parameters import CONTENT_TYPE, known_parameters, object_parameters
+from backups_remote.storage.s3.parameters import (
+    ARCHIVE_CLASSES,
+    CONTENT_TYPE,
+    known_parameters,
+    object_parameters,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,7 +33,6 @@ _NEED_HEADERS: Final = {
     "RequestPayer": "every request has to say who pays",
     "ExpectedBucketOwner": "it would be compared for the first call of an upload only",
 }
-_ARCHIVE_CLASSES: Final = frozenset({"GLACIER", "DEEP_ARCHIVE"})
 #: In bytes: what a store takes as a key, without "/<uuid>/<uuid>.tar.gz".
 _LONGEST_LOCATION: Final = 1024 - (1 + 36 + 1 + 36 + 7)
 
@@ -100,7 +104,7 @@ def _of_parameters(alias: str, storage: Any) -> Iterator[CheckMessage]:
             hint="They would be ignored. See boto3's create_multipart_upload for the names.",
             id="backups_remote.E107",
         )
-    if wanted.get("StorageClass") in _ARCHIVE_CLASSES:
+    if wanted.get("StorageClass") in ARCHIVE_CLASSES:
         yield checks.Warning(
             f"The disk {alias!r} stores archives in the class {wanted['StorageClass']}, from which "
             "nothing can be fetched before it is thawed: every restore and download is refused.",

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 #: django-storages hands the alias's object parameters to both.
 _CALLS: Final = ("CreateMultipartUpload", "PutObject")
 CONTENT_TYPE: Final = "application/x-gzip"
+#: Storage classes whose objects must be thawed first. GLACIER_IR answers at once.
+ARCHIVE_CLASSES: Final = frozenset({"GLACIER", "DEEP_ARCHIVE"})
 #: The object's metadata key that carries an upload's mark.
 MARK: Final = "backup-mark"
 
