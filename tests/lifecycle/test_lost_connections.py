@@ -18,7 +18,6 @@ from backups_remote.models import Backup, EventKind, Server
 from backups_remote.types import SweepAction
 from tests.support.factories import ServerFactory
 from tests.support.memory import (
-    CALLS,
     SIZE,
     EventfulBackend,
     MemoryBackend,
@@ -35,6 +34,7 @@ from tests.support.memory import (
 )
 from tests.support.rows import remove
 from tests.support.sessions import end_session, session_of
+from tests.support.store_calls import STORE_CALLS
 
 pytestmark = [
     pytest.mark.databases,
@@ -72,8 +72,7 @@ def losing(memory):
     connection_created.connect(losing.note_number)
     connection.close()
     connection.ensure_connection()
-    # The signing of URLs is no call.
-    EventfulBackend.instead.update(dict.fromkeys({*CALLS} - {"presign_parts"}, losing))
+    EventfulBackend.instead.update(dict.fromkeys(STORE_CALLS, losing))
     yield losing
     connection_created.disconnect(losing.note_number)
 

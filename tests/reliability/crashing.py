@@ -24,16 +24,8 @@ from django.db import connections
 from django.db.backends.signals import connection_created
 
 from tests.support.sessions import end_session, session_of
+from tests.support.store_calls import STORE_CALLS
 
-STORE_CALLS = (
-    "create_upload",
-    "list_parts",
-    "complete_upload",
-    "abort_upload",
-    "stat",
-    "open_uploads",
-    "delete",
-)
 DAEMON_CALLS = ("make_backup", "restore_backup", "delete_backup")
 _WRITES = ("INSERT", "UPDATE", "DELETE")
 

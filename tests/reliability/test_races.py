@@ -87,6 +87,17 @@ def uploads_under(world, disk):
     return world.uploads(f"{world.locations[disk]}/")
 
 
+def held_together(world, at_once, calls, event, held, *others):
+    """The answers to concurrent calls. All that ``held`` holds come in before ``event`` is set."""
+    with ThreadPoolExecutor(1) as pool, world.proxy.going_wrong(held, *others):
+        answered = pool.submit(at_once, *calls)
+        try:
+            world.proxy.wait_for(held.operation, held.key, times=held.times)
+        finally:
+            event.set()
+        return [answer for _, answer in answered.result()]
+
+
 # GET
 
 
@@ -94,17 +105,9 @@ def test_eight_concurrent_requests_get_one_upload(world, at_once, server, disk, 
     backup = world.pending(server, disk)
 
     # None has noted its upload before all have begun one.
-    begun = threading.Event()
-    with (
-        ThreadPoolExecutor(1) as pool,
-        world.proxy.going_wrong(Fault("create", str(backup.uuid), times=8, after=begun)),
-    ):
-        asked = pool.submit(at_once, *[asking(backup, len(tiny))] * 8)
-        try:
-            world.proxy.wait_for("create", str(backup.uuid), times=8)
-        finally:
-            begun.set()
-        answers = [answer for _, answer in asked.result()]
+    all_begun = threading.Event()
+    begins = Fault("create", str(backup.uuid), times=8, after=all_begun)
+    answers = held_together(world, at_once, [asking(backup, len(tiny))] * 8, all_begun, begins)
 
     assert [answer.status_code for answer in answers] == [200] * 8
     assert world.proxy.count(str(backup.uuid))["create"] == 8
@@ -144,20 +147,10 @@ def test_sixteen_concurrent_reports_have_one_effect(world, at_once, server, disk
     backup = world.uploading(server, disk, tiny)
 
     # The store works on it until all the others wait, looking at the object.
-    waiting = threading.Event()
-    with (
-        ThreadPoolExecutor(1) as pool,
-        world.proxy.going_wrong(
-            Fault("complete", str(backup.uuid), before=waiting),
-            Fault("head", str(backup.uuid), times=15, before=waiting),
-        ),
-    ):
-        reported = pool.submit(at_once, *[reporting(backup, tiny)] * 16)
-        try:
-            world.proxy.wait_for("head", str(backup.uuid), times=15)
-        finally:
-            waiting.set()
-        answers = [answer for _, answer in reported.result()]
+    all_wait = threading.Event()
+    slow = Fault("complete", str(backup.uuid), before=all_wait)
+    looks = Fault("head", str(backup.uuid), times=15, before=all_wait)
+    answers = held_together(world, at_once, [reporting(backup, tiny)] * 16, all_wait, looks, slow)
 
     assert [answer.status_code for answer in answers] == [204] * 16
     assert world.proxy.count(str(backup.uuid))["complete"] == 1
@@ -188,17 +181,9 @@ def test_concurrent_reports_of_finished_upload_have_one_effect(world, at_once, s
     world.complete_in_store(backup)
 
     # None is answered before all have asked.
-    asked = threading.Event()
-    with (
-        ThreadPoolExecutor(1) as pool,
-        world.proxy.going_wrong(Fault("head", str(backup.uuid), times=8, after=asked)),
-    ):
-        reported = pool.submit(at_once, *[reporting(backup, tiny)] * 8)
-        try:
-            world.proxy.wait_for("head", str(backup.uuid), times=8)
-        finally:
-            asked.set()
-        answers = [answer for _, answer in reported.result()]
+    all_asked = threading.Event()
+    looks = Fault("head", str(backup.uuid), times=8, after=all_asked)
+    answers = held_together(world, at_once, [reporting(backup, tiny)] * 8, all_asked, looks)
 
     assert [answer.status_code for answer in answers] == [204] * 8
     assert world.proxy.count(str(backup.uuid))["complete"] == 0

@@ -13,21 +13,13 @@ from backups_remote.testing import MemoryBackend
 from backups_remote.testing.store import StoredArchive
 from backups_remote.types import Report, ReportedPart
 from tests.support.factories import ServerFactory
+from tests.support.store_calls import STORE_CALLS
 
 ARCHIVE = b"archive"
 SIZE = len(ARCHIVE)
 MINUTE = dt.timedelta(minutes=1)
 #: The calls that EventfulBackend counts.
-CALLS = (
-    "create_upload",
-    "presign_parts",
-    "list_parts",
-    "complete_upload",
-    "abort_upload",
-    "stat",
-    "open_uploads",
-    "delete",
-)
+CALLS = (*STORE_CALLS, "presign_parts")
 
 
 class EventfulBackend(MemoryBackend):

@@ -15,7 +15,7 @@ from backups_remote.actors import Actor, ActorKind, acting_as, current_actor, is
 from backups_remote.conf import app_settings
 from backups_remote.database import close_if_lost
 from backups_remote.lifecycle.sweep.carry_out import CarryOut
-from backups_remote.lifecycle.sweep.effects import DryRun
+from backups_remote.lifecycle.sweep.dry_run import DryRun
 from backups_remote.lifecycle.sweep.orphans import sweep_orphans
 from backups_remote.lifecycle.sweep.rotations import sweep_rotations
 from backups_remote.lifecycle.sweep.rows import RowSweep

@@ -30,9 +30,16 @@ from backups_remote.lifecycle.rotate import begin_rotation
 from backups_remote.lifecycle.rules.age import may_still_appear
 from backups_remote.lifecycle.rules.silence import is_only_silent
 from backups_remote.lifecycle.sweep.deletions import delete_each
-from backups_remote.lifecycle.sweep.effects import aborted, failed, found_whole, pruned
 from backups_remote.lifecycle.sweep.faults import each_row, move_each
-from backups_remote.lifecycle.sweep.outcomes import fault, outcome, unverified
+from backups_remote.lifecycle.sweep.outcomes import (
+    aborted,
+    failed,
+    fault,
+    found_whole,
+    outcome,
+    pruned,
+    unverified,
+)
 from backups_remote.lifecycle.sweep.pool import Fault, at_store, explain, in_chunks
 from backups_remote.lifecycle.totals import renew_snapshot
 from backups_remote.models import Backup, Server

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from uuid import UUID
 
-    from backups_remote.lifecycle.sweep.effects import Effects
+    from backups_remote.lifecycle.sweep.dry_run import Effects
     from backups_remote.lifecycle.sweep.staleness import Staleness
     from backups_remote.models import BackupQuerySet
     from backups_remote.storage import StorageBackend

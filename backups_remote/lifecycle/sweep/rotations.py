@@ -12,7 +12,7 @@ from backups_remote.models import Backup, Server
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from backups_remote.lifecycle.sweep.effects import Effects
+    from backups_remote.lifecycle.sweep.dry_run import Effects
     from backups_remote.lifecycle.sweep.staleness import Staleness
     from backups_remote.types import SweepOutcome
 

@@ -33,7 +33,7 @@ from backups_remote.types import SweepAction, SweepOutcome
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from backups_remote.lifecycle.sweep.effects import Effects
+    from backups_remote.lifecycle.sweep.dry_run import Effects
     from backups_remote.lifecycle.sweep.staleness import Staleness
     from backups_remote.models import Backup, BackupQuerySet
 

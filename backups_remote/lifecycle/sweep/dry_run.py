@@ -1,4 +1,6 @@
-"""What a sweep may do. ``CarryOut`` does it; ``DryRun`` says what would be done.
+"""A dry run of the sweep says what would be done, and can do none of it.
+
+``Effects`` is what a sweep may do: ``CarryOut`` does it, ``DryRun`` says it.
 
 The rest of the sweep reads, decides, and calls one of the two: only ``CarryOut`` moves a row or
 changes anything in a store, so that a dry run cannot.
@@ -8,12 +10,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from backups_remote.conf import app_settings
 from backups_remote.lifecycle.event_history import prunable
 from backups_remote.lifecycle.references import why_protected
 from backups_remote.lifecycle.rotate import plan_rotation
-from backups_remote.lifecycle.sweep.outcomes import outcome, unverified
-from backups_remote.models.events import in_words
+from backups_remote.lifecycle.sweep.outcomes import (
+    aborted,
+    failed,
+    found_whole,
+    outcome,
+    pruned,
+    unverified,
+)
 from backups_remote.types import SweepAction, SweepOutcome
 
 if TYPE_CHECKING:
@@ -134,36 +141,3 @@ class DryRun:
     def count_backups(self) -> Iterator[SweepOutcome]:
         """The totals are left as they are."""
         yield from ()
-
-
-def found_whole(backup: Backup) -> SweepOutcome:
-    """The outcome of a backup whose whole object was in the store."""
-    if backup.checksum:  # of a report that was accepted before the backup failed
-        return outcome(SweepAction.COMPLETED, backup, "reported, and failed before it was whole")
-    why = unverified("its whole archive was in the store", backup)
-    return outcome(SweepAction.RECOVERED, backup, why)
-
-
-def failed(backup: Backup, reason: str, *, is_unseen: bool = False) -> SweepOutcome:
-    """The outcome of a silent backup that is given up.
-
-    ``is_unseen`` says that the store refused to show whether there is an object.
-    """
-    why = reason
-    if is_unseen or backup.completion_sent_at is not None:
-        why = f"{reason}; its upload is kept for days: its object may still appear"
-    elif backup.upload_id:
-        why = f"{reason}; its upload is aborted"
-    return outcome(SweepAction.FAILED, backup, why)
-
-
-def aborted(backup: Backup) -> SweepOutcome:
-    """The outcome of a failed backup whose upload was still there."""
-    return outcome(SweepAction.UPLOAD_ABORTED, backup, "failed before, its upload was still there")
-
-
-def pruned(count: int) -> Iterator[SweepOutcome]:
-    """The outcome of ``count`` events that are old enough; none if there are none."""
-    if count:
-        detail = f"older than {in_words(app_settings.events_kept)}, of backups that are gone"
-        yield SweepOutcome(SweepAction.EVENTS_PRUNED, f"{count:,}", "", detail)
