@@ -109,6 +109,9 @@ class TokenUnreadable(TryAgain):
 class StorageError(BackupsRemoteError):
     """The store did not do what was asked."""
 
+    #: The backups that ``rotate_backups`` deleted all the same; empty from other functions.
+    deleted: tuple[UUID, ...] = ()
+
 
 class UploadNotFound(StorageError):
     """The store does not know this multipart upload."""
@@ -139,6 +142,8 @@ class DaemonError(BackupsRemoteError):
 
     #: The backup that ``back_up`` created before the call; None from other functions.
     backup_uuid: UUID | None = None
+    #: The backups that ``rotate_backups`` deleted all the same; empty from other functions.
+    deleted: tuple[UUID, ...] = ()
 
 
 class DaemonNotBegun(DaemonError):

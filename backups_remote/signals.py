@@ -18,6 +18,7 @@ backup_failed = Signal()
 backup_deleted = Signal()
 #: ``backup``: its server shows that it is being restored.
 restore_started = Signal()
-#: ``backup``, ``successful``: its node reported the end of a restore, or did not report one within
-#: ``RESTORE_TIMEOUT`` (False).
+#: ``backup``, ``successful``: its node reported the end of a restore. False as well if the restore
+#: was taken back, if a restart of the daemon ended it, or if no end was reported within
+#: ``RESTORE_TIMEOUT``.
 restore_reported = Signal()

@@ -85,9 +85,12 @@ class WingsDaemon(Daemon):
         )
 
     def delete_backup(self, backup: Backup) -> Deletion:
-        """``DELETE /api/servers/{server}/backup/{backup}``; 404 says that it is gone."""
+        """``DELETE /api/servers/{server}/backup/{backup}``.
+
+        A 404 in the daemon's own words says that it is gone. A proxy's says nothing of it.
+        """
         answer = self._call(
-            "DELETE", f"/api/servers/{backup.server_uuid}/backup/{backup.uuid}", done={404}
+            "DELETE", f"/api/servers/{backup.server_uuid}/backup/{backup.uuid}", gone={404}
         )
         return Deletion.UNDER_WAY if answer.status == 202 else Deletion.DONE  # noqa: PLR2004
 
@@ -140,9 +143,9 @@ class WingsDaemon(Daemon):
         path: str,
         body: dict[str, Any] | None = None,
         *,
-        done: frozenset[int] | set[int] = frozenset(),
+        gone: frozenset[int] | set[int] = frozenset(),
     ) -> _Answer:
-        """Make one call, once; its answer if the status is 2xx or among ``done``.
+        """Make one call, once; its answer if it is 2xx, or the daemon's own with one of ``gone``.
 
         Raises:
             DaemonNotReached: no connection was made.
@@ -171,7 +174,8 @@ class WingsDaemon(Daemon):
             # safeguard: call-without-connection-not-begun
             kind = DaemonUnclear if tracker.connected else DaemonNotReached
             raise kind(f"The daemon of {self.node.name}: {_describe(error)}.") from None
-        if status in _ACCEPTED or status in done:
+        # safeguard: proxy-not-found-not-gone
+        if status in _ACCEPTED or (status in gone and _reason_of(text)[1]):
             return _Answer(status, text)
         raise self._error(status, text, token)
 

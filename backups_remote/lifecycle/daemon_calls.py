@@ -13,7 +13,7 @@ from django.db import router
 from django.utils import timezone
 
 from backups_remote.daemon import get_daemon
-from backups_remote.exceptions import DaemonError, DaemonNotBegun, DaemonUnclear
+from backups_remote.exceptions import DaemonError, DaemonNotBegun, DaemonUnclear, ServerNotFound
 from backups_remote.lifecycle.create import start_backup
 from backups_remote.lifecycle.events import announce_end
 from backups_remote.lifecycle.restores import (
@@ -50,7 +50,8 @@ def back_up(
     Raises:
         DaemonNotBegun: the daemon refused or was not reached; the backup has failed.
         DaemonUnclear: it may have begun; its report or the sweep ends the backup.
-        BackupLimitReached, DiskNotConfigured, RuntimeError, TypeError: as ``start_backup``.
+        BackupLimitReached, DiskNotConfigured, ServerNotFound, RuntimeError, TypeError: as
+            ``start_backup``.
 
     """
     get_daemon(_node_of(server.pk))  # before a row is written
@@ -89,13 +90,14 @@ def restore(
 
     """
     get_daemon(_node_of_server(backup))  # before anything is written
-    began = timezone.now()
     link = start_restore(backup, lifespan=lifespan)
+    # Not before: a restart while the store was asked ended nothing of this.
+    began = backup.restore_began_at or timezone.now()  # safeguard: earlier-restart-ended-nothing
     try:
         daemon = get_daemon(_node_of_server(backup))
         daemon.restore_backup(backup, link=link, truncate=truncate)
-    except DaemonNotBegun:  # safeguard: unclear-call-keeps-restore
-        cancel_restore(backup)
+    except DaemonNotBegun as error:  # safeguard: unclear-call-keeps-restore
+        cancel_restore(backup, reason=f"not begun: {error}")
         raise
     except DaemonUnclear:
         _resume_after_restart(backup, began)
@@ -141,5 +143,13 @@ def _node_of_server(backup: Backup) -> Node:
 
 
 def _node_of(server_id: int) -> Node:
-    """The node that the server is on now."""
-    return Node.objects.using(router.db_for_write(Node)).get(servers=server_id)
+    """The node that the server is on now.
+
+    Raises:
+        ServerNotFound: there is no such server any more.
+
+    """
+    try:
+        return Node.objects.using(router.db_for_write(Node)).get(servers=server_id)
+    except Node.DoesNotExist:
+        raise ServerNotFound from None

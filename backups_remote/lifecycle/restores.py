@@ -17,6 +17,7 @@ from backups_remote.lifecycle.lookup import make_current, reload
 from backups_remote.lifecycle.rules.ownership import why_foreign
 from backups_remote.lifecycle.transactions import locked_server, refuse_open_transaction
 from backups_remote.models import RESTORING, Backup, EventKind, Server
+from backups_remote.models.fields import LONGEST_REASON
 from backups_remote.storage import get_backend
 
 if TYPE_CHECKING:
@@ -67,15 +68,22 @@ def _begin(backup: Backup) -> None:
         announce_restore_begun(backup)
 
 
-def cancel_restore(backup: Backup) -> None:
+def cancel_restore(backup: Backup, *, reason: str = "") -> None:
     """Take ``start_restore`` back: the daemon refused, or was certainly not reached.
 
     Called with the instance that ``start_restore`` was called with, it ends that restore, and not
-    a later one of the same backup that has begun since. Any other instance ends either.
+    a later one of the same backup that has begun since. Any other instance ends either. ``reason``
+    is for the event.
     """
-    Server.end_restore(
-        backup.server_id, backup, EventKind.RESTORE_CANCELLED, began_at=backup.restore_began_at
+    ended = Server.end_restore(
+        backup.server_id,
+        backup,
+        EventKind.RESTORE_CANCELLED,
+        reason[:LONGEST_REASON],
+        began_at=backup.restore_began_at,
     )
+    if ended:
+        announce_restore(backup, successful=False)
 
 
 def resume_restore(backup: Backup) -> None:

@@ -40,7 +40,7 @@ def rotate_backups(server: Server) -> list[UUID]:
 
     Raises:
         StorageUnavailable: the store could not be asked about one of them; the others are
-            deleted, and the sweep finishes this one.
+            deleted, and named in its ``deleted``, and the sweep finishes this one.
         DaemonError: the same about a node's daemon.
         RuntimeError: a transaction is open.
 
@@ -57,6 +57,7 @@ def rotate_backups(server: Server) -> list[UUID]:
             except (StorageError, DaemonError) as error:
                 problem = problem or error  # safeguard: rotation-survives-store-error
     if problem is not None:
+        problem.deleted = tuple(deleted)
         raise problem
     return deleted
 

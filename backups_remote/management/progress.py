@@ -16,7 +16,7 @@ _ERASE: Final = "\r\x1b[K"
 class ProgressLine:
     """``done of total`` on ``stream`` if that is a terminal; otherwise nothing.
 
-    If more is done than ``total``, the total is left out.
+    If ``total`` is 0, which stands for unknown, or more is done, the total is left out.
     """
 
     def __init__(self, stream: OutputWrapper, total: int) -> None:
@@ -31,7 +31,7 @@ class ProgressLine:
         if self._shows and now - self._shown_at >= _INTERVAL:
             self._shown_at = now
             self._stream.write(f"{_ERASE}{done:,}", ending="")
-            if done <= self._total:
+            if done <= self._total and self._total:
                 self._stream.write(f" of {self._total:,} ({done / self._total:.0%})", ending="")
             self._stream.flush()
 

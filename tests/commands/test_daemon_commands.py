@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import io
 import threading
 import uuid
 
 import pytest
-from django.core.management import CommandError
+from django.core.management import CommandError, call_command
 from django.db import connections
 
 from backups_remote import lifecycle
+from backups_remote.management.commands import backup as backup_command
 from backups_remote.models import Backup, Server
-from tests.support.commands import run
-from tests.support.factories import ServerFactory
+from tests.support.factories import NodeFactory, ServerFactory
+from tests.support.http import CLOSED
 from tests.support.memory import SIZE, completed_backup, put_part, row, success
 from tests.support.scripted import Answer
+from tests.support.waiting import wait_until
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("memory", "calls_daemons")]
 
@@ -47,7 +50,30 @@ def in_background(call):
         finally:
             connections.close_all()
 
-    return lambda: threading.Timer(0.1, work).start()
+    def start():
+        timer = threading.Timer(0.1, work)
+        _background.append(timer)
+        timer.start()
+
+    return start
+
+
+_background = []
+
+
+def call(*arguments, **streams):
+    """Run a command, and wait until what it began in the background has ended too."""
+    try:
+        call_command(*arguments, **streams)
+    finally:
+        while _background:
+            _background.pop().join()
+
+
+def run(*arguments):
+    out = io.StringIO()
+    call(*arguments, stdout=out, stderr=out)
+    return out.getvalue()
 
 
 def test_backup_prints_the_uuid_of_what_was_begun(server, daemon):
@@ -122,11 +148,67 @@ def test_wait_rotates_when_the_backup_is_whole(server, daemon):
     assert row().state is S.COMPLETED
 
 
+@pytest.mark.parametrize("wait", [False, True])
+@pytest.mark.django_db(transaction=True)
+def test_old_backup_that_cannot_be_deleted_costs_no_new_one(server, daemon, wait):
+    """Its node is gone; the other old ones are deleted, and named."""
+    gone = NodeFactory(name="gone", url=CLOSED)
+    old = [completed_backup(server, disk="wings") for _ in range(2)]
+    Backup.objects.filter(pk=old[0].pk).update(node=gone)
+    completed_backup(server)
+    Server.objects.update(backup_limit=1)
+
+    def make_what_is_asked_for():
+        if daemon.calls[-1].method == "POST":
+            in_background(lambda: make(Backup.objects.latest("pk")))()
+
+    daemon.answer = Answer(204, before=make_what_is_asked_for)
+    printed = run("backup", str(server.uuid), "--rotate", "--disk", "memory", *["--wait"] * wait)
+    assert "Not all were rotated out: The daemon of gone" in printed
+    assert f"rotated out: {old[1].uuid}" in printed
+    assert [call.method for call in daemon.calls] == ["DELETE", "POST"]
+
+
+def test_backup_that_may_have_begun_is_named(server, daemon):
+    daemon.answer = Answer(502)
+    with pytest.raises(CommandError, match="answered 502") as caught:
+        run("backup", str(server.uuid))
+    assert str(row().uuid) in str(caught.value)
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("size", [SIZE, None], ids=["of known size", "streamed"])
+def test_wait_shows_the_parts(server, daemon, monkeypatch, size):
+    monkeypatch.setattr(backup_command, "_POLL", 0.01)
+    monkeypatch.setattr(backup_command, "_PARTS_EVERY", 0)
+    shown = Terminal()
+
+    def upload():
+        backup = row()
+        if size is None:
+            lifecycle.request_parts(backup, 1)
+        else:
+            lifecycle.request_upload(backup, size)
+        wait_until(lambda: "\x1b[K0" in shown.getvalue(), "a look before the first part")
+        backup.etag = put_part(backup)
+        wait_until(lambda: "\x1b[K1" in shown.getvalue(), "a look after it")
+        lifecycle.record_report(backup, success(backup))
+
+    daemon.answer = Answer(before=in_background(upload))
+    call("backup", str(server.uuid), "--wait", stdout=io.StringIO(), stderr=shown)
+    assert ("1 of 1 (100%)" in shown.getvalue()) is (size is not None)
+
+
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize(
     ("end", "said"),
     [
-        (lambda: row().fail("of a test"), "failed"),
+        (lambda: row().fail("of a test"), r"failed: of a test\.$"),
         (lambda: row().delete(), "was deleted meanwhile"),
     ],
 )

@@ -26,7 +26,7 @@ from backups_remote.exceptions import (
 )
 from tests.support.factories import BackupFactory, NodeFactory, ServerFactory
 from tests.support.http import CLOSED
-from tests.support.scripted import Answer, ScriptedServer
+from tests.support.scripted import GONE, Answer, ScriptedServer
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("memory")]
 
@@ -84,15 +84,29 @@ def test_node_url_may_have_a_path_and_a_slash(scripted, backup):
 
 
 @pytest.mark.parametrize(
-    ("status", "deletion"),
-    [(204, Deletion.DONE), (404, Deletion.DONE), (202, Deletion.UNDER_WAY)],
+    ("answer", "deletion"),
+    [
+        (Answer(204), Deletion.DONE),
+        (Answer(404, GONE), Deletion.DONE),
+        (Answer(202), Deletion.UNDER_WAY),
+    ],
 )
-def test_deletion_on_the_node_is_done_or_under_way(scripted, backup, status, deletion):
-    scripted.answer = Answer(status)
+def test_deletion_on_the_node_is_done_or_under_way(scripted, backup, answer, deletion):
+    scripted.answer = answer
     assert daemon_of(backup).delete_backup(backup) is deletion
     (call,) = scripted.calls
     path = f"/api/servers/{backup.server.uuid}/backup/{backup.uuid}"
     assert (call.method, call.path, call.body) == ("DELETE", path, None)
+
+
+@pytest.mark.parametrize(
+    "answer", [Answer(404), Answer(404, b"<h1>Not Found</h1>", "text/html"), Answer(404, {})]
+)
+def test_not_found_of_a_proxy_deletes_nothing(scripted, backup, answer):
+    """As of a node whose host name leads elsewhere by now."""
+    scripted.answer = answer
+    with pytest.raises(DaemonRefused, match="404"):
+        daemon_of(backup).delete_backup(backup)
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from backups_remote import lifecycle
 from backups_remote.exceptions import (
     BackupConflict,
     BackupLimitReached,
+    BackupNotFound,
     DaemonError,
     DaemonNotBegun,
     DaemonNotConfigured,
@@ -31,7 +32,8 @@ from tests.support.memory import (
     row,
     success,
 )
-from tests.support.scripted import Answer, ScriptedServer
+from tests.support.rows import remove
+from tests.support.scripted import GONE, Answer, ScriptedServer
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("memory", "calls_daemons")]
 
@@ -216,10 +218,10 @@ def test_refused_restore_calls_no_daemon(server, daemon):
 # The node's own disk
 
 
-@pytest.mark.parametrize("status", [204, 404])
-def test_archive_on_the_node_is_deleted_with_its_row(server, daemon, status):
+@pytest.mark.parametrize("answer", [Answer(204), Answer(404, GONE)])
+def test_archive_on_the_node_is_deleted_with_its_row(server, daemon, answer):
     backup = completed_backup(server, disk="wings")
-    daemon.answer = Answer(status)
+    daemon.answer = answer
     lifecycle.delete_backup(backup)
     assert [call.method for call in daemon.calls] == ["DELETE"]
     assert not Backup.objects.exists()
@@ -247,13 +249,13 @@ def test_row_stays_until_the_node_has_deleted_in_the_background(server, daemon):
     assert row().state is S.DELETING
     (outcome,) = lifecycle.sweep()
     assert (outcome.action, row().state) == ("notice", S.DELETING)
-    daemon.answer = Answer(404)
+    daemon.answer = Answer(404, GONE)
     (outcome,) = lifecycle.sweep()
     assert outcome.action == "deleted"
     assert not Backup.objects.exists()
 
 
-@pytest.mark.parametrize("answer", [REFUSED, *UNCLEAR])
+@pytest.mark.parametrize("answer", [REFUSED, Answer(404), *UNCLEAR])
 def test_row_stays_while_the_node_has_not_deleted(server, daemon, answer):
     backup = completed_backup(server, disk="wings")
     daemon.answer = answer
@@ -378,6 +380,42 @@ def test_restore_that_ended_before_its_answer_is_not_shown_again(server, daemon)
     daemon.answer = Answer(202, before=before)
     lifecycle.restore(backup)
     assert not restoring(backup)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_restart_while_the_store_is_asked_ends_no_later_restore(memory, server, daemon):
+    """The daemon has reported the end by the time that its answer is handled."""
+    backup = completed_backup(server)
+
+    def restart(call):
+        lifecycle.node_restarted(server.node)
+        return call()
+
+    def report():
+        thread = threading.Thread(
+            target=lambda: _in_thread(lambda: lifecycle.record_restore(row(), successful=True))
+        )
+        thread.start()
+        thread.join()
+
+    memory.instead["stat"] = restart
+    daemon.answer = Answer(202, before=report)
+    lifecycle.restore(backup)
+    assert not restoring(backup)
+    assert lifecycle.history(backup)[-1].kind == "restore_completed"
+
+
+@pytest.mark.parametrize("verb", [lifecycle.back_up, "restore"])
+def test_server_that_is_gone_is_named(server, daemon, verb):
+    if verb == "restore":
+        subject, verb = completed_backup(server), lifecycle.restore
+    else:
+        subject = server
+    remove(Backup.objects.all())
+    Server.objects.all().delete()
+    with pytest.raises(BackupNotFound):
+        verb(subject)
+    assert daemon.calls == []
 
 
 @pytest.mark.django_db(transaction=True)

@@ -410,6 +410,10 @@ def test_accepted_copy_is_told():
             (K.RESTORE_FAILED, "the node reported failure"),
         ),
         (lifecycle.cancel_restore, (K.RESTORE_CANCELLED, "")),
+        (
+            lambda b: lifecycle.cancel_restore(b, reason="not begun: why"),
+            (K.RESTORE_CANCELLED, "not begun: why"),
+        ),
         (lambda b: list(lifecycle.sweep()), (K.RESTORE_FAILED, "no end was reported for 25 h")),
     ],
 )

@@ -106,6 +106,13 @@ def test_silent_uploads_are_judged_by_the_next_sweep(node, server):
     assert sorted(sweep_actions()) == ["failed"] * 4 + ["recovered"] * 2
     states = {row(b).state for b in (pending, empty, partly, stream)}
     assert states == {S.FAILED}
+    words = "its node's daemon restarted: "
+    assert [row(b).failure for b in (pending, empty, partly, stream)] == [
+        f"{words}it had not called",
+        f"{words}0 of 1 parts had arrived",
+        f"{words}1 of 1 parts had arrived",
+        f"{words}2 parts of a stream had arrived",
+    ]
     assert {row(b).state for b in (whole, in_store, known)} == {S.COMPLETED}
     assert MemoryBackend.uploads == {}
     assert sweep_actions() == []

@@ -30,6 +30,10 @@ class Call:
     body: object
 
 
+#: What a daemon says of a backup that it does not have.
+GONE = {"error": "The requested backup was not found on this server."}
+
+
 class ScriptedServer:
     """Answers each call with ``answer``, on a port of its own."""
 

@@ -52,7 +52,7 @@ class Staleness:
 
     def is_silent(self, backup: Backup) -> bool:
         """Whether the row of an unreported backup shows no sign of life within the limit."""
-        if _forgotten_at(backup) is not None:  # safeguard: forgotten-upload-judged
+        if forgotten_at(backup) is not None:  # safeguard: forgotten-upload-judged
             return True
         refused_at = backup.refused_at
         # safeguard: refusal-shortens-limit
@@ -68,15 +68,15 @@ class Staleness:
         # safeguard: refused-parts-not-life
         if backup.refused_at is not None and aware(newest) <= aware(backup.refused_at):
             return False  # these are the parts that the refused report was about
-        forgotten_at = _forgotten_at(backup)
+        forgotten = forgotten_at(backup)
         # safeguard: forgotten-parts-not-life
-        if forgotten_at is not None and aware(newest) <= aware(forgotten_at):
+        if forgotten is not None and aware(newest) <= aware(forgotten):
             return False  # these are the parts that the daemon has forgotten
         # safeguard: size-extends-part-limit
         return not self.is_past(newest, self.limit(backup.issued_size))
 
 
-def _forgotten_at(backup: Backup) -> dt.datetime | None:
+def forgotten_at(backup: Backup) -> dt.datetime | None:
     """When the backup's daemon has restarted since the row's last sign of life, if it has."""
     restarted_at = backup.node_restarted_at
     if restarted_at is None or aware(backup.silent_from) > aware(restarted_at):

@@ -10,7 +10,13 @@ from django.db import DatabaseError
 
 from backups_remote import lifecycle
 from backups_remote.actors import ActorKind, acting_as
-from backups_remote.exceptions import BackupNotFound, BackupsRemoteError, StorageError
+from backups_remote.exceptions import (
+    BackupNotFound,
+    BackupsRemoteError,
+    DaemonError,
+    DaemonUnclear,
+    StorageError,
+)
 from backups_remote.lifecycle.lookup import reload
 from backups_remote.management.arguments import find_server
 from backups_remote.management.messages import database_failed
@@ -54,7 +60,7 @@ class Command(WorkCommand):
             help=(
                 "At the server's limit, begin one more, and delete the oldest backups that are "
                 "over the limit: those of earlier runs now, and with --wait again when the new "
-                "one is verified."
+                "one is verified. One that cannot be deleted is named, and stops nothing."
             ),
         )
         parser.add_argument(
@@ -87,14 +93,17 @@ class Command(WorkCommand):
             found = find_server(server)
             if rotate:
                 self._rotate(found)
-            backup = lifecycle.back_up(
-                found,
-                name=name,
-                ignored_files=ignore,
-                disk=disk,
-                is_locked=lock,
-                rotating=rotate,
-            )
+            try:
+                backup = lifecycle.back_up(
+                    found,
+                    name=name,
+                    ignored_files=ignore,
+                    disk=disk,
+                    is_locked=lock,
+                    rotating=rotate,
+                )
+            except DaemonUnclear as error:
+                raise CommandError(f"{error} The backup is {error.backup_uuid}.") from None
             self.stdout.write(str(backup.uuid))
             if wait:
                 self._wait(backup)
@@ -106,7 +115,13 @@ class Command(WorkCommand):
             raise database_failed(error) from None
 
     def _rotate(self, server: Server) -> None:
-        for uuid in lifecycle.rotate_backups(server):
+        """Say what was rotated out. An old backup that cannot be deleted costs no new one."""
+        try:
+            deleted = lifecycle.rotate_backups(server)
+        except (StorageError, DaemonError) as error:
+            deleted = [*error.deleted]
+            self.stderr.write(self.style.WARNING(f"Not all were rotated out: {error}"))
+        for uuid in deleted:
             self.stdout.write(f"rotated out: {uuid}")
 
     def _wait(self, backup: Backup) -> None:
@@ -121,7 +136,8 @@ class Command(WorkCommand):
         finally:
             progress.clear()
         if backup.state is not Backup.State.COMPLETED:
-            raise CommandError(f"The backup {backup.uuid} {backup.state}.")
+            why = f": {backup.failure}" if backup.failure else ""
+            raise CommandError(f"The backup {backup.uuid} {backup.state}{why}.")
         self.stdout.write(f"completed: {backup.size:,} bytes")
 
 

@@ -10,6 +10,7 @@ from django.db import DatabaseError, router
 
 from backups_remote import lifecycle
 from backups_remote.actors import ActorKind, acting_as
+from backups_remote.database import retrying
 from backups_remote.exceptions import BackupsRemoteError
 from backups_remote.management.arguments import find_backup
 from backups_remote.management.messages import database_failed
@@ -61,22 +62,20 @@ class Command(WorkCommand):
         """
         try:
             found = find_backup(backup)
-            before = _last_event(found)
             lifecycle.restore(found, truncate=truncate)
             self.stdout.write(f"restoring {found.uuid} onto {found.server.uuid}")
             if wait:
-                self._wait(found, before)
+                self._wait(found)
         except BackupsRemoteError as error:
             raise CommandError(str(error)) from None
         except DatabaseError as error:
             raise database_failed(error) from None
 
-    def _wait(self, backup: Backup, before: int) -> None:
-        while True:
-            ends = _events(backup).filter(pk__gt=before, kind__in=_ENDS).order_by("pk")
-            end = ends.first()
-            if end is not None:
-                break
+    def _wait(self, backup: Backup) -> None:
+        # The last one: a restart of the daemon may have ended it, and it was accepted after that.
+        began = _events(backup).filter(kind=EventKind.RESTORE_STARTED).latest("pk")
+        ends = _events(backup).filter(pk__gt=began.pk, kind__in=_ENDS).order_by("pk")
+        while (end := retrying(ends.db, ends.first)) is None:
             time.sleep(_POLL)
         if end.kind != EventKind.RESTORE_COMPLETED:
             raise CommandError(f"The restore failed: {end.detail or 'it was cancelled'}.")
@@ -86,9 +85,3 @@ class Command(WorkCommand):
 def _events(backup: Backup) -> QuerySet[BackupEvent]:
     # The primary's: a replica may not have the end yet.
     return BackupEvent.objects.using(router.db_for_write(BackupEvent)).of_backup(backup.uuid)
-
-
-def _last_event(backup: Backup) -> int:
-    """The key of the newest event: an end with an older one is that of an earlier restore."""
-    newest = _events(backup).order_by("-pk").first()
-    return 0 if newest is None else newest.pk
