@@ -100,7 +100,9 @@ def counted(line):
 
 def run(part, urls):
     environment = {**os.environ, **part.environment}
-    environment.pop("ONLY", None)
+    # What ONLY was given to this run means nothing to a part that is a make of its own.
+    for name in ("ONLY", "MAKEFLAGS", "MAKEOVERRIDES", "MAKELEVEL"):
+        environment.pop(name, None)
     if part.database:
         environment["DATABASE_URL"] = urls[part.database]
     began = time.monotonic()

@@ -5,9 +5,12 @@ Needs the extra ``wings``: urllib3 for the calls, PyJWT for download links.
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import json
 import re
+import socket
+import threading
 import uuid
 from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple
 from urllib.parse import urlencode
@@ -29,6 +32,7 @@ from backups_remote.storage import get_backend
 
 if TYPE_CHECKING:
     import ssl
+    from collections.abc import Iterator
     from uuid import UUID
 
     from backups_remote.models import Backup
@@ -57,6 +61,8 @@ class WingsDaemon(Daemon):
     connect_timeout: ClassVar[float] = 5.0
     #: Seconds that the daemon may be silent.
     read_timeout: ClassVar[float] = 30.0
+    #: Seconds until a call must be over, however slowly the daemon goes on answering.
+    call_timeout: ClassVar[float] = 60.0
     #: How long a download link is good.
     link_lifespan: ClassVar[dt.timedelta] = dt.timedelta(minutes=15)
 
@@ -159,7 +165,7 @@ class WingsDaemon(Daemon):
             headers["Content-Type"] = "application/json"
         tracker = _Tracker()
         try:
-            with tracker.pool(self) as pool:
+            with tracker.ended_after(self.call_timeout), tracker.pool(self) as pool:
                 answer = pool.request(
                     method,
                     f"{self._base}{path}",
@@ -173,7 +179,8 @@ class WingsDaemon(Daemon):
         except (HTTPError, OSError, ValueError) as error:
             # safeguard: call-without-connection-not-begun
             kind = DaemonUnclear if tracker.connected else DaemonNotReached
-            raise kind(f"The daemon of {self.node.name}: {_describe(error)}.") from None
+            words = _TOO_LATE if tracker.is_over else _describe(error)
+            raise kind(f"The daemon of {self.node.name}: {words}.") from None
         # safeguard: proxy-not-found-not-gone
         if status in _ACCEPTED or (status in gone and _reason_of(text)[1]):
             return _Answer(status, text)
@@ -203,21 +210,57 @@ class _Answer(NamedTuple):
 class _Tracker:
     """Notes whether a connection was made, TLS included: until then nothing can have begun.
 
-    urllib3 raises the same error for a broken handshake and for a connection that broke later.
+    urllib3 raises the same error for a broken handshake and for a connection that broke later. And
+    its limits are for one read each: a peer that sends a byte now and then meets them all.
     """
 
     def __init__(self) -> None:
         self.connected = False
+        self.is_over = False
+        #: The same connection as urllib3's, TLS or not.
+        self._line: socket.socket | None = None
+
+    @contextlib.contextmanager
+    def ended_after(self, seconds: float) -> Iterator[None]:
+        """Break the connection off if it still stands after so long."""
+        timer = threading.Timer(seconds, self._hang_up)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
+            if self._line is not None:
+                self._line.close()
+
+    def hold(self, line: socket.socket) -> socket.socket:
+        """Note the connection, which TLS is about to take over."""
+        self._line = line.dup()
+        if self.is_over:
+            self._hang_up()
+        return line
+
+    def _hang_up(self) -> None:
+        self.is_over = True
+        if self._line is not None:
+            with contextlib.suppress(OSError):  # it has ended by itself
+                self._line.shutdown(socket.SHUT_RDWR)
 
     def pool(self, daemon: WingsDaemon) -> urllib3.PoolManager:
         tracker = self
 
         class Connection(urllib3.connection.HTTPConnection):
+            def _new_conn(self) -> socket.socket:
+                return tracker.hold(super()._new_conn())
+
             def connect(self) -> None:
                 super().connect()
                 tracker.connected = True
 
         class TLSConnection(urllib3.connection.HTTPSConnection):
+            def _new_conn(self) -> socket.socket:
+                return tracker.hold(super()._new_conn())
+
             def connect(self) -> None:
                 super().connect()
                 tracker.connected = True
@@ -275,13 +318,14 @@ def _describe(error: Exception) -> str:
     return f"the call failed ({type(error).__name__})"
 
 
+_TOO_LATE: Final = "it did not answer within the time limit"
 #: The first kind that matches decides.
 _FAULTS: Final[tuple[tuple[type[Exception], str], ...]] = (
     (urllib3.exceptions.NameResolutionError, "its host name is not known"),
     (urllib3.exceptions.NewConnectionError, "no connection could be made"),
     (urllib3.exceptions.ConnectTimeoutError, "no connection within the time limit"),
     (urllib3.exceptions.SSLError, "no TLS connection could be made"),
-    (urllib3.exceptions.ReadTimeoutError, "it did not answer within the time limit"),
+    (urllib3.exceptions.ReadTimeoutError, _TOO_LATE),
     (urllib3.exceptions.ProtocolError, "the connection broke before an answer came"),
     (urllib3.exceptions.LocationParseError, "its URL is not valid"),
 )

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import ipaddress
+import socket
 import ssl
 import threading
+import time
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import parse_qs, urlsplit
 
 import jwt
@@ -36,6 +40,12 @@ LINK = "https://s3.example.com/b/archive.tar.gz?X-Amz-Signature=5ec4e7"
 class ImpatientDaemon(WingsDaemon):
     connect_timeout = 0.3
     read_timeout = 0.3
+
+
+class HurriedDaemon(WingsDaemon):
+    """No single read is too long for it."""
+
+    call_timeout = 0.5
 
 
 @pytest.fixture
@@ -191,6 +201,62 @@ def test_silent_daemon_may_have_begun(scripted, backup):
     with pytest.raises(DaemonUnclear, match="did not answer within the time limit"):
         daemon_of(backup).make_backup(backup)
     release.set()
+
+
+@contextlib.contextmanager
+def dripping(beginning):
+    """The address of a peer that begins like this, and then sends a byte now and then for ever."""
+
+    def drip(peer):
+        with peer, contextlib.suppress(OSError):
+            peer.recv(65536)
+            peer.sendall(beginning)
+            while True:
+                peer.sendall(b"0")
+                time.sleep(0.02)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener, ThreadPoolExecutor(1) as pool:
+        peer = pool.submit(lambda: drip(listener.accept()[0]))
+        yield f"127.0.0.1:{listener.getsockname()[1]}"
+        peer.result()
+
+
+@pytest.mark.parametrize(
+    ("scheme", "beginning", "kind"),
+    [
+        ("http", b"HTTP/1.1 20", DaemonUnclear),
+        # A record of TLS that has 16 KiB.
+        ("https", b"\x16\x03\x03\x40\x00", DaemonNotReached),
+    ],
+    ids=["answer", "handshake"],
+)
+def test_daemon_that_answers_byte_by_byte_is_not_waited_for(backup, scheme, beginning, kind):
+    with dripping(beginning) as address:
+        backup.node.url = f"{scheme}://{address}"
+        with pytest.raises(kind, match="did not answer within the time limit"):
+            HurriedDaemon(backup.node).make_backup(backup)
+
+
+@pytest.mark.parametrize("rest", [b"X-Long: ", b"Content-Length: 9999\r\n\r\n"])
+def test_status_counts_although_the_rest_comes_byte_by_byte(backup, rest):
+    with dripping(b"HTTP/1.1 202 Accepted\r\n" + rest) as address:
+        backup.node.url = f"http://{address}"
+        HurriedDaemon(backup.node).make_backup(backup)
+
+
+def test_host_that_answers_no_packet_was_not_reached(backup):
+    """As one that is off, or behind a firewall: here, whose queue of connections is full."""
+    with contextlib.ExitStack() as full, socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        for _ in range(8):
+            waiting = full.enter_context(socket.socket())
+            waiting.setblocking(False)
+            with contextlib.suppress(BlockingIOError):
+                waiting.connect(listener.getsockname())
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        with pytest.raises(DaemonNotReached, match="no connection within the time limit"):
+            at(backup, url).make_backup(backup)
 
 
 def test_answer_that_breaks_off_keeps_its_status(scripted, backup):

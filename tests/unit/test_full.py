@@ -1,8 +1,9 @@
-"""``make full`` counts what pytest says."""
+"""``make full`` counts what pytest says, and chooses its parts."""
 
 import pytest
 
-from tests.full import PARTS, chosen, counted, groups
+from tests import full
+from tests.full import PARTS, Part, chosen, counted, groups
 
 pytestmark = pytest.mark.once
 
@@ -37,3 +38,13 @@ def test_parts_of_one_process_run_together_and_others_alone():
         ["torture-sqlite", "stores"],
         ["themes"],
     ]
+
+
+def test_parts_do_not_see_what_this_run_was_told(tmp_path, monkeypatch):
+    """``make full ONLY=stores`` tells every make that it begins, through MAKEFLAGS."""
+    monkeypatch.setattr(full, "LOGS", tmp_path)
+    monkeypatch.setenv("ONLY", "stores")
+    monkeypatch.setenv("MAKEFLAGS", "-- ONLY=stores")
+    (tmp_path / "Makefile").write_text('told:\n\t@echo "only: $(ONLY)"\n')
+    full.run(Part("told", ("make", "-C", str(tmp_path), "told")), {})
+    assert "only: \n" in (tmp_path / "told.log").read_text()
