@@ -40,14 +40,13 @@ def validate_base_url(url: str) -> None:
 
 
 def is_internal(host: str) -> bool:
-    """Whether ``host`` is an address in a private, loopback or shared network, or names this host.
+    """Whether ``host`` is an address in a private, loopback or shared network, or a name of one.
 
-    Other names are not looked up.
+    A name without a dot, such as a container's, is known in such a network only. Other names are
+    not looked up.
     """
-    if host.rstrip(".").lower() == "localhost":
-        return True
     if not _is_address(host):
-        return False
+        return "." not in host.rstrip(".")
     address = ipaddress.ip_address(host)
     return address.is_private or any(
         address.version == network.version and address in network for network in _INTERNAL

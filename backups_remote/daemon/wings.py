@@ -18,6 +18,7 @@ from urllib.parse import urlencode
 import jwt
 import urllib3
 from django.utils import timezone
+from django.views.decorators.debug import sensitive_variables
 from urllib3.exceptions import HTTPError
 
 from backups_remote.daemon.base import Daemon, Deletion
@@ -78,6 +79,7 @@ class WingsDaemon(Daemon):
             },
         )
 
+    @sensitive_variables("link")
     def restore_backup(self, backup: Backup, *, link: str | None, truncate: bool) -> None:
         """``POST /api/servers/{server}/backup/{backup}/restore``."""
         self._call(
@@ -100,6 +102,7 @@ class WingsDaemon(Daemon):
         )
         return Deletion.UNDER_WAY if answer.status == 202 else Deletion.DONE  # noqa: PLR2004
 
+    @sensitive_variables("token")
     def download_url(self, backup: Backup, *, user_uuid: UUID) -> str:
         """``{node}/download/backup?token=…``: the token is good for one download."""
         now = timezone.now()
@@ -143,6 +146,7 @@ class WingsDaemon(Daemon):
         except TokenUnreadable as error:
             raise DaemonNotReached(str(error)) from None
 
+    @sensitive_variables("body", "headers", "token")
     def _call(
         self,
         method: str,
@@ -186,6 +190,7 @@ class WingsDaemon(Daemon):
             return _Answer(status, text)
         raise self._error(status, text, token)
 
+    @sensitive_variables("token", "text")
     def _error(self, status: int, text: str, token: str) -> DaemonError:
         """What an answer that is no success says about the call."""
         reason, is_own = _reason_of(text)

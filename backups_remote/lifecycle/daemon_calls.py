@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from django.db import router
 from django.utils import timezone
+from django.views.decorators.debug import sensitive_variables
 
 from backups_remote.daemon import get_daemon
 from backups_remote.exceptions import DaemonError, DaemonNotBegun, DaemonUnclear, ServerNotFound
@@ -75,6 +76,7 @@ def back_up(
     return backup
 
 
+@sensitive_variables("link")
 def restore(
     backup: Backup, *, truncate: bool = False, lifespan: dt.timedelta = LINK_LIFESPAN
 ) -> None:
@@ -105,6 +107,7 @@ def restore(
     _resume_after_restart(backup, began)
 
 
+@sensitive_variables("link", "url")
 def download_link_for_user(
     backup: Backup, *, user_uuid: UUID | None = None, lifespan: dt.timedelta = LINK_LIFESPAN
 ) -> str:

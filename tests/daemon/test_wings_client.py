@@ -19,10 +19,12 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from django.utils import timezone
+from django.views.debug import ExceptionReporter
 
 from backups_remote import crypto
 from backups_remote.daemon import Daemon, Deletion, WingsDaemon, get_daemon
 from backups_remote.exceptions import (
+    DaemonError,
     DaemonNotConfigured,
     DaemonNotReached,
     DaemonRefused,
@@ -193,6 +195,19 @@ def test_answer_tells_whether_anything_was_begun(scripted, backup, answer, kind,
     assert reason in str(caught.value)
     assert backup.node.name in str(caught.value)
     assert len(scripted.calls) == 1  # never repeated, no redirect followed
+
+
+@pytest.mark.parametrize("status", [502, 400, None])
+def test_report_of_an_uncaught_error_holds_no_secret(scripted, backup, status):
+    """As Django mails it to the admins, with the variables of each frame."""
+    scripted.answer = Answer(status)
+    with pytest.raises(DaemonError) as caught:
+        daemon_of(backup).restore_backup(backup, link=LINK, truncate=True)
+    error = caught.value
+    report = ExceptionReporter(None, type(error), error, error.__traceback__).get_traceback_html()
+    assert "truncate_directory" in report
+    for secret in (backup.node.token, LINK.rpartition("=")[2]):
+        assert secret not in report
 
 
 def test_silent_daemon_may_have_begun(scripted, backup):

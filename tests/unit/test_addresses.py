@@ -40,9 +40,9 @@ def test_url_of_a_daemon_is_not_valid(url):
     [
         *[("127.0.0.1", True), ("10.1.2.3", True), ("192.168.0.1", True), ("172.16.0.1", True)],
         *[("100.64.0.1", True), ("198.18.0.1", True), ("169.254.1.1", True), ("::1", True)],
-        *[("fd00::1", True), ("localhost", True), ("LOCALHOST.", True)],
+        *[("fd00::1", True), ("localhost", True), ("LOCALHOST.", True), ("minio", True)],
         *[("8.8.8.8", False), ("100.128.0.1", False), ("172.32.0.1", False)],
-        *[("2606:4700::1", False), ("s3.example.com", False), ("node1", False)],
+        *[("2606:4700::1", False), ("s3.example.com", False), ("s3.example.com.", False)],
     ],
 )
 def test_internal_addresses_are_those_that_daemons_refuse(host, internal):
