@@ -92,14 +92,19 @@ def test_backup_of_several_parts_is_the_archive_that_was_packed(server, files, s
     assert not (files / "server.properties").exists()
 
 
-def test_archive_on_the_node_is_downloaded_and_deleted(server, files, stand_in):
+@pytest.mark.parametrize("make", MAKES)
+@pytest.mark.parametrize("is_early", [False, True], ids=["", "calls back early"])
+def test_archive_on_the_node_is_downloaded_and_deleted(server, files, stand_in, is_early):
     backup = completed(server, stand_in, disk="wings")
     link = lifecycle.download_link_for_user(backup)
     archive = stand_in.archive_path(server.uuid, backup.uuid)
     assert requests.get(link, timeout=30).content == archive.read_bytes()
     assert requests.get(link, timeout=30).status_code == 404  # used
     later = lifecycle.download_link_for_user(backup)
+    if is_early:
+        stand_in.switch_on(Fault.CALLS_BACK_EARLY)
     lifecycle.delete_backup(backup)
+    stand_in.wait()
     assert not archive.exists()
     assert not Backup.objects.exists()
     assert requests.get(later, timeout=30).status_code == 404
@@ -214,8 +219,9 @@ def proxy(store, settings, disk):
 )
 @pytest.mark.parametrize("answer", [(503, "SlowDown"), "reset"], ids=["5xx", "lost"])
 def test_part_cannot_be_repeated_once_its_body_is_consumed(
-    proxy, server, files, stand_in, outcome, parts, answer
+    proxy, server, files, stand_in, make, outcome, parts, answer
 ):
+    assert (Fault.CONSUMES_BODY in MAKES[make].faults) is (parts == 1)
     proxy.inject(StoreFault("part", forward=False, answer=answer))
     backup = lifecycle.back_up(server)
     stand_in.wait()
@@ -252,3 +258,8 @@ def test_archive_gone_from_the_store_restores_nothing(server, files, stand_in, p
         with pytest.raises(DaemonRefused, match="answered 400"):
             lifecycle.restore(backup)
     assert Server.objects.get().status is None
+
+
+def test_every_fault_is_tried():
+    tests = "".join(path.read_text() for path in Path(__file__).parent.glob("test_*.py"))
+    assert [fault.name for fault in Fault if f"Fault.{fault.name}" not in tests] == []
