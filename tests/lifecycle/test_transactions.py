@@ -86,7 +86,8 @@ VERBS = {
     "download_link_for_user": lifecycle.download_link_for_user,
     "delete_backup": lifecycle.delete_backup,
     "rotate_backups": lambda b: lifecycle.rotate_backups(b.server),
-    "sweep": lambda b: list(lifecycle.sweep()),
+    # Its outcomes are not read: the next test reads them.
+    "sweep": lambda b: lifecycle.sweep(),
     "expire": lambda b: lifecycle.expire(Backup.objects.all()),
     "accept_copies": lambda b: lifecycle.accept_copies("memory"),
 }
