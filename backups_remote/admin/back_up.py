@@ -21,6 +21,8 @@ from backups_remote.exceptions import BackupsRemoteError, DaemonError, DaemonUnc
 from backups_remote.models import Backup, Server
 
 if TYPE_CHECKING:
+    from uuid import UUID
+
     from django.http import HttpRequest, HttpResponse
     from django.urls import URLPattern
 
@@ -85,23 +87,33 @@ class BackUpAdmin(PageAdmin[Server]):
             if error.backup_uuid is None:
                 form.add_error(None, translated(error))
                 return None
-            backup = Backup.objects.get(uuid=error.backup_uuid)
-            if isinstance(error, DaemonUnclear):
-                text = _(
-                    "It is not known whether the backup has begun. %(error)s Wait for the node; "
-                    "if it stays silent, the sweep ends the backup."
-                )
-                self.message_user(request, text % {"error": translated(error)}, messages.WARNING)
-            else:
-                text = _("The backup was not begun. %(error)s")
-                self.message_user(request, text % {"error": translated(error)}, messages.ERROR)
+            return self._explain(request, server, error, error.backup_uuid)
         except BackupsRemoteError as error:
             form.add_error(None, translated(error))
             return None
-        else:
-            text = _("The node is making the backup %(backup)s.")
-            self.message_user(request, text % {"backup": backup}, messages.SUCCESS)
+        text = _("The node is making the backup %(backup)s.")
+        self.message_user(request, text % {"backup": backup}, messages.SUCCESS)
         feedback.log(request, server, _("Backup %s started.") % backup)
+        return self._to_backup(request, server, backup)
+
+    def _explain(
+        self, request: HttpRequest, server: Server, error: DaemonError, uuid: UUID
+    ) -> HttpResponse:
+        """Say what the daemon's answer means for the backup, and lead to its page."""
+        backup = Backup.written.filter(uuid=uuid).first()
+        if isinstance(error, DaemonUnclear):
+            text = _(
+                "It is not known whether the backup has begun. %(error)s Wait for the node; "
+                "if it stays silent, the sweep ends the backup."
+            )
+            self.message_user(request, text % {"error": translated(error)}, messages.WARNING)
+            if backup is not None:
+                feedback.log(request, server, _("Backup %s started.") % backup)
+        else:
+            text = _("The backup was not begun. %(error)s")
+            self.message_user(request, text % {"error": translated(error)}, messages.ERROR)
+        if backup is None:  # deleted meanwhile
+            return feedback.to_page(self, server.pk)
         return self._to_backup(request, server, backup)
 
     def _to_backup(self, request: HttpRequest, server: Server, backup: Backup) -> HttpResponse:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from django.contrib.admin.models import LogEntry
+from django.db import connections
 from django.urls import reverse
 
 from backups_remote.models import Backup
@@ -116,6 +117,21 @@ def test_backup_that_the_daemon_does_not_accept(
     assert said(answer) == [message.format(server.node)]
     assert backup.state is state
     assert answer.redirect_chain == [(page_of(backup), 302)]
+    # What was refused was not started.
+    assert LogEntry.objects.exists() is (state is State.PENDING)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_backup_that_is_gone_before_the_daemon_answers(admin_client, server, scripted_daemon):
+    def delete():
+        Backup.objects.all().delete()
+        connections.close_all()
+
+    scripted_daemon.answer = Answer(504, before=delete)
+    answer = start(admin_client, server)
+    assert answer.status_code == 200
+    assert said(answer)[0].startswith("It is not known whether the backup has begun.")
+    assert not Backup.objects.exists()
 
 
 def test_limit_is_a_fault_of_the_form(admin_client, server, scripted_daemon):

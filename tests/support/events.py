@@ -1,6 +1,6 @@
 """Whether the events of a backup explain the state that its row is in."""
 
-from backups_remote.models import Backup, BackupEvent, EventKind
+from backups_remote.models import Backup, BackupEvent, EventKind, Server
 
 #: The state that a backup is in after an event of this kind; the other kinds change none.
 STATE_AFTER = {
@@ -20,6 +20,14 @@ STATE_AFTER = {
 }
 
 
+#: What ends a restore.
+RESTORE_ENDS = {
+    EventKind.RESTORE_COMPLETED,
+    EventKind.RESTORE_FAILED,
+    EventKind.RESTORE_CANCELLED,
+}
+
+
 def kinds_of(uuid):
     return list(BackupEvent.objects.of_backup(uuid).values_list("kind", flat=True))
 
@@ -28,9 +36,10 @@ def unexplained(uuid):
     """What of the row of this backup, or of its absence, no event explains; in words."""
     kinds = kinds_of(uuid)
     row = Backup.objects.filter(uuid=uuid).first()
+    server = None if row is None else Server.objects.filter(pk=row.server_id).first()
     if kinds != kinds_of(uuid):
         return []  # somebody is still at work on it
-    return [*_unexplained(kinds, row)]
+    return [*_unexplained(kinds, row), *_restores_unexplained(kinds, row, server)]
 
 
 def _unexplained(kinds, row):
@@ -52,3 +61,17 @@ def _unexplained(kinds, row):
         yield f"it has failed for no reason: {kinds}"
     if state is Backup.State.COMPLETED and row.failure:
         yield f"it is whole, and failed because {row.failure!r}"
+
+
+def _restores_unexplained(kinds, row, server):
+    is_open = False
+    for kind in kinds:
+        if kind in {EventKind.RESTORE_STARTED, *RESTORE_ENDS}:
+            begins = kind == EventKind.RESTORE_STARTED
+            if begins is is_open:
+                yield f"a restore began twice, or ended twice: {kinds}"
+            is_open = begins
+    if server is not None:
+        is_shown = server.is_restoring and server.restoring_backup_id == row.pk
+        if is_shown is not is_open:
+            yield f"its server is {server.status}, and its events are {kinds}"
