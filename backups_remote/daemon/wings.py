@@ -62,8 +62,9 @@ class WingsDaemon(Daemon):
     connect_timeout: ClassVar[float] = 5.0
     #: Seconds that the daemon may be silent.
     read_timeout: ClassVar[float] = 30.0
-    #: Seconds until a call must be over, however slowly the daemon goes on answering.
-    call_timeout: ClassVar[float] = 60.0
+    #: Seconds until a call must be over, however slowly the daemon goes on answering. None: twice
+    #: the limits above together.
+    call_timeout: ClassVar[float | None] = None
     #: How long a download link is good.
     link_lifespan: ClassVar[dt.timedelta] = dt.timedelta(minutes=15)
 
@@ -140,6 +141,12 @@ class WingsDaemon(Daemon):
     def _base(self) -> str:
         return self.node.url.rstrip("/")
 
+    @property
+    def _longest_call(self) -> float:
+        if self.call_timeout is not None:
+            return self.call_timeout
+        return 2 * (self.connect_timeout + self.read_timeout)
+
     def _token(self) -> str:
         try:
             return self.node.token
@@ -169,7 +176,7 @@ class WingsDaemon(Daemon):
             headers["Content-Type"] = "application/json"
         tracker = _Tracker()
         try:
-            with tracker.ended_after(self.call_timeout), tracker.pool(self) as pool:
+            with tracker.ended_after(self._longest_call), tracker.pool(self) as pool:
                 answer = pool.request(
                     method,
                     f"{self._base}{path}",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import gzip
 import io
 import json
 import os
@@ -26,6 +27,10 @@ TOKEN_ID, TOKEN = "i" * 16, "t" * 64
 # Not random: they are in the names of tests.
 SERVER, BACKUP, OTHER = (uuid.UUID(int=number) for number in range(1, 4))
 MIB = 1024**2
+#: A gzip member that is broken after its header.
+GARBLED = Answer(
+    200, gzip.compress(b"", mtime=0)[:10] + b"\xff" * 8, headers={"Content-Encoding": "gzip"}
+)
 
 pytestmark = pytest.mark.once
 
@@ -165,8 +170,8 @@ def assert_matches(sent, real):
 
 @pytest.mark.parametrize(
     ("answer", "tries"),
-    [(Answer(503), 9), (Answer(None), 9), (Answer(400), 1), (Answer(302), 1)],
-    ids=["5xx", "broken", "4xx", "redirect"],
+    [(Answer(503), 9), (Answer(None), 9), (GARBLED, 9), (Answer(400), 1), (Answer(302), 1)],
+    ids=["5xx", "broken", "garbled", "4xx", "redirect"],
 )
 def test_call_is_repeated_for_thirty_seconds(daemon, panel, files, answer, tries):
     panel.answer = answer

@@ -259,6 +259,23 @@ def test_status_counts_although_the_rest_comes_byte_by_byte(backup, rest):
         HurriedDaemon(backup.node).make_backup(backup)
 
 
+def test_raised_limit_of_a_read_raises_that_of_the_call(scripted, backup, monkeypatch):
+    class PatientDaemon(WingsDaemon):
+        read_timeout = 300.0
+
+    limits = []
+
+    class Timer(threading.Timer):
+        def __init__(self, interval, function):
+            limits.append(interval)
+            super().__init__(interval, function)
+
+    monkeypatch.setattr(threading, "Timer", Timer)
+    for kind in (WingsDaemon, PatientDaemon, HurriedDaemon):
+        kind(backup.node).make_backup(backup)
+    assert limits == [70, 610, 0.5]
+
+
 def test_host_that_answers_no_packet_was_not_reached(backup):
     """As one that is off, or behind a firewall: here, whose queue of connections is full."""
     with contextlib.ExitStack() as full, socket.socket() as listener:

@@ -6,6 +6,7 @@ import contextlib
 import gzip
 import http.client
 import io
+import zlib
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Final
 from urllib.parse import urlsplit
@@ -116,6 +117,6 @@ def _text_of(answer: http.client.HTTPResponse) -> bytes:
             body = gzip.decompress(body)
     except TimeoutError:
         raise TimedOut("the answer broke off") from None
-    except (OSError, EOFError, http.client.HTTPException) as error:
+    except (OSError, EOFError, http.client.HTTPException, zlib.error) as error:
         raise NoAnswer(f"the answer broke off ({type(error).__name__})") from None
     return body
