@@ -1,4 +1,4 @@
-"""The checks of the disks that the settings name, and of what nodes get from them."""
+"""The checks of the disks that the settings and the rows name, and of what nodes get from them."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Any
 from django.conf import settings
 from django.core import checks
 from django.core.checks import CheckMessage, Error
+from django.db import DatabaseError, router
 
 from backups_remote.addresses import is_internal
 from backups_remote.checks.settings import is_disk, is_duration, is_usable
 from backups_remote.conf import WINGS_DISK, app_settings
 from backups_remote.exceptions import DiskNotConfigured
+from backups_remote.models import Node, Server
 from backups_remote.storage import get_backend
 
 if TYPE_CHECKING:
@@ -40,7 +42,7 @@ def check_aliases(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> lis
 def check_disks(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
     """Have the backend of each disk that the settings name check its configuration."""
     del app_configs, kwargs
-    return _check_each_disk(connect=False)
+    return [message for disk in _disks_of_settings() for message in _check_configuration(disk)]
 
 
 def check_replay(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
@@ -67,18 +69,29 @@ def check_replay(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list
 
 
 def check_connections(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
-    """Check that the stores of those disks answer. Uses the network: ``check --deploy`` only."""
-    del app_configs, kwargs
-    return _check_each_disk(connect=True)
+    """Check that the stores of all disks answer. Uses the network: ``check --deploy`` only.
+
+    With ``--database`` that includes the disks that nodes and servers name. It checks their
+    configuration too: ``check_disks`` must not fail because of a row, since ``migrate`` runs it.
+    """
+    del app_configs
+    found: list[CheckMessage] = []
+    named = _disks_of_settings()
+    for disk in _disks_for_backups(kwargs.get("databases")):
+        wrong = _check_configuration(disk)
+        found += wrong if disk not in named else []
+        if not any(message.is_serious() for message in wrong):
+            found += get_backend(disk).check_connection()
+    return found
 
 
 def check_internal_addresses(
     app_configs: Sequence[AppConfig] | None, **kwargs: Any
 ) -> list[CheckMessage]:
     """Warn of restores that newer daemons refuse: from an address in an internal network."""
-    del app_configs, kwargs
+    del app_configs
     found: list[CheckMessage] = []
-    for disk in _disks_for_backups():
+    for disk in _disks_for_backups(kwargs.get("databases")):
         try:
             host = get_backend(disk).host_for_nodes()
         except DiskNotConfigured:
@@ -96,24 +109,14 @@ def check_internal_addresses(
     return found
 
 
-def _check_each_disk(*, connect: bool) -> list[CheckMessage]:
-    found: list[CheckMessage] = []
-    for disk in _disks_for_backups():
-        try:
-            backend = get_backend(disk)
-        except DiskNotConfigured as error:
-            found.append(
-                Error(str(error), hint="Check its STORAGES options.", id="backups_remote.E100")
-            )
-            continue
-        wrong = backend.check()
-        found += wrong if not connect else []
-        if connect and not any(message.is_serious() for message in wrong):
-            found += backend.check_connection()
-    return found
+def _check_configuration(disk: str) -> list[CheckMessage]:
+    try:
+        return get_backend(disk).check()
+    except DiskNotConfigured as error:
+        return [Error(str(error), hint="Check its STORAGES options.", id="backups_remote.E100")]
 
 
-def _disks_for_backups() -> list[str]:
+def _disks_of_settings() -> list[str]:
     """The disks that the settings name: another alias may hold something else, such as media.
 
     Names that are no disk are left out; ``check_settings`` reports them.
@@ -122,3 +125,23 @@ def _disks_for_backups() -> list[str]:
         return []
     named = [app_settings.default_disk, *app_settings.backends]
     return list(dict.fromkeys(filter(is_disk, named)))
+
+
+def _disks_for_backups(databases: Sequence[str] | None) -> list[str]:
+    """The disks that the settings name, and those that rows in ``databases`` name."""
+    rows = _disks_of_rows(databases or ()) if is_usable() else set()
+    return list(dict.fromkeys([*_disks_of_settings(), *sorted(rows)]))
+
+
+def _disks_of_rows(databases: Sequence[str]) -> set[str]:
+    """The disks that nodes and servers name; none where their tables are not there yet."""
+    found: set[str] = set()
+    try:
+        for model in (Node, Server):
+            alias = router.db_for_read(model)
+            if alias in databases:
+                rows = model.objects.using(alias).exclude(disk="")
+                found.update(rows.values_list("disk", flat=True).distinct())
+    except DatabaseError:
+        return set()
+    return found

@@ -81,7 +81,7 @@ class DroppingStream(io.TextIOBase):
         except (OSError, ValueError):  # safeguard: output-never-stops-work
             self.is_lost = True
             if self._stream in {sys.__stdout__, sys.__stderr__}:
-                _lead_nowhere(cast("IO[str]", self._stream))
+                lead_nowhere(cast("IO[str]", self._stream))
 
 
 def _write(stream: IO[str], text: str) -> None:
@@ -92,7 +92,7 @@ def _write(stream: IO[str], text: str) -> None:
         stream.write(escaped.decode(error.encoding))
 
 
-def _lead_nowhere(stream: IO[str]) -> None:
+def lead_nowhere(stream: IO[str]) -> None:
     """Python writes what is buffered when it exits, and would complain."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     try:

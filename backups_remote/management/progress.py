@@ -1,7 +1,8 @@
-"""A progress line for long commands."""
+"""The progress lines of long commands."""
 
 from __future__ import annotations
 
+import datetime as dt
 import time
 from typing import TYPE_CHECKING, Final
 
@@ -13,27 +14,13 @@ _INTERVAL: Final = 0.1
 _ERASE: Final = "\r\x1b[K"
 
 
-class ProgressLine:
-    """``done of total`` on ``stream`` if that is a terminal; otherwise nothing.
+class _Line:
+    """A line that is drawn again and again, if ``stream`` is a terminal; otherwise nothing."""
 
-    If ``total`` is 0, which stands for unknown, or more is done, the total is left out.
-    """
-
-    def __init__(self, stream: OutputWrapper, total: int) -> None:
+    def __init__(self, stream: OutputWrapper) -> None:
         self._stream = stream
-        self._total = total
         self._shown_at = 0.0
         self._shows = stream.isatty()
-
-    def show(self, done: int) -> None:
-        """Draw the line, unless it was drawn just before."""
-        now = time.monotonic()
-        if self._shows and now - self._shown_at >= _INTERVAL:
-            self._shown_at = now
-            self._stream.write(f"{_ERASE}{done:,}", ending="")
-            if done <= self._total and self._total:
-                self._stream.write(f" of {self._total:,} ({done / self._total:.0%})", ending="")
-            self._stream.flush()
 
     def clear(self) -> None:
         """Erase the line, before a line of output."""
@@ -41,3 +28,43 @@ class ProgressLine:
             self._stream.write(_ERASE, ending="")
             self._stream.flush()
             self._shown_at = 0.0
+
+    def _draw(self, text: str) -> None:
+        """Draw ``text``, unless the line was drawn just before."""
+        now = time.monotonic()
+        if self._shows and now - self._shown_at >= _INTERVAL:
+            self._shown_at = now
+            self._stream.write(f"{_ERASE}{text}", ending="")
+            self._stream.flush()
+
+
+class ProgressLine(_Line):
+    """``done of total``.
+
+    If ``total`` is 0, which stands for unknown, or more is done, the total is left out.
+    """
+
+    def __init__(self, stream: OutputWrapper, total: int) -> None:
+        super().__init__(stream)
+        self._total = total
+
+    def show(self, done: int) -> None:
+        """Draw the line, unless it was drawn just before."""
+        text = f"{done:,}"
+        if done <= self._total and self._total:
+            text += f" of {self._total:,} ({done / self._total:.0%})"
+        self._draw(text)
+
+
+class ElapsedLine(_Line):
+    """How long something takes that says nothing of its progress: ``restoring for 0:02:10``."""
+
+    def __init__(self, stream: OutputWrapper, doing: str) -> None:
+        super().__init__(stream)
+        self._doing = doing
+        self._began_at = time.monotonic()
+
+    def show(self) -> None:
+        """Draw the line, unless it was drawn just before."""
+        elapsed = dt.timedelta(seconds=int(time.monotonic() - self._began_at))
+        self._draw(f"{self._doing} {elapsed}")

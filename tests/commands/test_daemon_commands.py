@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import threading
 import uuid
+from types import SimpleNamespace
 
 import pytest
 from django.core.management import CommandError, call_command
@@ -12,6 +13,7 @@ from django.db import connections
 
 from backups_remote import lifecycle
 from backups_remote.management.commands import backup as backup_command
+from backups_remote.management.commands import restore as restore_command
 from backups_remote.models import Backup, Server
 from tests.support.factories import NodeFactory, ServerFactory
 from tests.support.http import CLOSED
@@ -239,6 +241,42 @@ def test_restore_waits_for_its_own_end(server, daemon, successful):
     else:
         with pytest.raises(CommandError, match="the node reported failure"):
             run("restore", str(backup.uuid), "--wait")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_restore_on_a_terminal_shows_for_how_long(server, daemon):
+    backup = completed_backup(server)
+    shown = Terminal()
+
+    def end():
+        wait_until(lambda: "restoring for 0:00:0" in shown.getvalue(), "the line")
+        lifecycle.record_restore(row(), successful=True)
+
+    daemon.answer = Answer(before=in_background(end))
+    call("restore", str(backup.uuid), "--wait", stdout=io.StringIO(), stderr=shown)
+    assert shown.getvalue().endswith("\r\x1b[K")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_restore_is_waited_for_beyond_a_restart_of_the_daemon(server, daemon, monkeypatch):
+    """The restart ends the restore. Then the daemon accepts it."""
+    backup = completed_backup(server)
+
+    def restart():
+        lifecycle.node_restarted(server.node)
+        connections.close_all()
+
+    def end(_seconds):
+        lifecycle.record_restore(row(), successful=True)
+
+    daemon.answer = Answer(before=restart)
+    monkeypatch.setattr(restore_command, "time", SimpleNamespace(sleep=end))
+    assert run("restore", str(backup.uuid), "--wait").endswith("\nrestored\n")
+    kinds = [event.kind for event in lifecycle.history(backup.uuid)]
+    assert kinds[-4:] == [
+        *("restore_started", "restore_failed"),
+        *("restore_started", "restore_completed"),
+    ]
 
 
 def test_events_name_the_command(server, daemon):

@@ -117,6 +117,14 @@ def test_work_goes_on_without_output(panel, no_reader, tmp_path, command, compla
     assert "Exception ignored" not in said
 
 
+@pytest.mark.once
+def test_list_ends_with_its_reader(panel, no_reader):
+    command = "$MANAGE list_backups; echo $? >&2"
+    process = panel.shell(command, panel.database, stdout=no_reader)
+    _, said = process.communicate(timeout=300)
+    assert said == "0\n"
+
+
 class Broken(io.StringIO):
     """Fails after so many characters."""
 

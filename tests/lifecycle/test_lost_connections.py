@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import datetime as dt
+import io
+from types import SimpleNamespace
 
 import pytest
+from django.core.management import call_command
 from django.db import OperationalError, connection, connections, transaction
 from django.db.backends.signals import connection_created
 from django.utils import timezone
@@ -14,6 +17,7 @@ from backups_remote.database import retrying
 from backups_remote.exceptions import StorageUnavailable
 from backups_remote.lifecycle import accept
 from backups_remote.lifecycle.sweep import rows
+from backups_remote.management.commands import restore as restore_command
 from backups_remote.models import Backup, EventKind, Server
 from backups_remote.types import SweepAction
 from tests.support.factories import ServerFactory
@@ -216,6 +220,31 @@ def test_sweep_goes_on(losing, is_on, monkeypatch):
     assert Backup.objects.completed().count() == 6
     assert Backup.objects.left_behind().count() == len(MemoryBackend.uploads) == 2
     assert bool(losing.lost) is is_on
+
+
+@pytest.mark.usefixtures("calls_daemons", "scripted_daemon")
+def test_command_waits_for_a_restore(losing, server_with_daemon, monkeypatch):
+    backup = completed_backup(server_with_daemon)
+    looks = []
+
+    def lose(execute, sql, *rest):
+        if "backupevent" in sql and sql.startswith("SELECT") and not looks:
+            looks.append("the first")
+            losing(lambda: None)
+        return execute(sql, *rest)
+
+    def sleep(_seconds):
+        looks.append("the next")
+        losing(lambda: None)
+        if len(looks) > 2:
+            lifecycle.record_restore(Backup.objects.get(), successful=True)
+            losing(lambda: None)
+
+    monkeypatch.setattr(restore_command, "time", SimpleNamespace(sleep=sleep))
+    losing.is_on = True
+    with connection.execute_wrapper(lose):
+        call_command("restore", str(backup.uuid), "--wait", stdout=io.StringIO())
+    assert (len(looks), losing.lost) == (3, 4)
 
 
 def test_removal_is_tried_again_from_its_beginning(losing):

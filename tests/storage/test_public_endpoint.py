@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from urllib.parse import urlsplit
 
 import pytest
@@ -11,6 +12,7 @@ import requests
 from backups_remote import lifecycle
 from backups_remote.storage import get_backend
 from backups_remote.types import Report, ReportedPart
+from tests.support.disks import with_disk
 from tests.support.factories import BackupFactory
 
 pytestmark = pytest.mark.django_db
@@ -82,6 +84,22 @@ def test_virtual_addressing_puts_the_bucket_before_the_public_host(settings, sto
 def test_host_for_nodes_is_that_of_their_urls(settings, disk, endpoints, host):
     settings.BACKUPS_REMOTE = {**settings.BACKUPS_REMOTE, "PUBLIC_ENDPOINTS": endpoints}
     assert get_backend(disk).host_for_nodes() == host
+
+
+@pytest.mark.parametrize("variable", ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"])
+def test_host_for_nodes_may_be_told_to_boto3(settings, monkeypatch, variable):
+    options = {"bucket_name": "b", "access_key": "k", "secret_key": "s", "region_name": "eu-west-1"}
+    with_disk(settings, **options)
+    assert get_backend("s3").host_for_nodes() == "s3.eu-west-1.amazonaws.com"
+    monkeypatch.setenv(variable, "http://10.0.0.7:9000")
+    assert get_backend("s3").host_for_nodes() == "s3.eu-west-1.amazonaws.com"
+    with_disk(settings, **options)
+    assert get_backend("s3").host_for_nodes() == "10.0.0.7"
+    with_disk(settings, bucket_name="b")
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_CONFIG_FILE", os.devnull)
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", os.devnull)
+    assert get_backend("s3").host_for_nodes() is None  # no credentials
 
 
 @pytest.mark.parametrize(("host", "warned"), [("10.0.0.1", True), ("s3.example.com", False)])

@@ -11,6 +11,7 @@ from botocore.exceptions import EndpointConnectionError
 from django.core import checks
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management import call_command
+from django.db import connection
 from storages.backends.s3 import S3Storage
 
 from backups_remote import checks as ours
@@ -21,6 +22,7 @@ from backups_remote.storage import configured_disks, get_backend
 from backups_remote.storage.s3 import S3Backend
 from tests.conftest import S3_BACKEND
 from tests.support.disks import with_disk
+from tests.support.factories import NodeFactory, ServerFactory
 
 pytestmark = pytest.mark.once
 
@@ -212,6 +214,33 @@ def test_disk_not_used_for_backups_is_not_built(settings):
     settings.BACKUPS_REMOTE = {"REPORT_REPLAY_WINDOW": 300}
     found = checks.run_checks(include_deployment_checks=True, databases=[])
     assert [m.id for m in found if m.id.startswith("backups_remote.")] == []
+
+
+@pytest.mark.django_db
+def test_disks_of_rows_are_checked_where_a_database_may_be_asked(settings):
+    storage = {"BACKEND": S3_BACKEND, "OPTIONS": {}}
+    settings.STORAGES = {**settings.STORAGES, "by-a-server": storage}
+    settings.BACKUPS_REMOTE = {"REPORT_REPLAY_WINDOW": 300}
+    ServerFactory(disk="by-a-server", node=NodeFactory(disk="gone"))
+    ServerFactory(disk="")
+
+    def found(databases, *, deploy=True):
+        every = checks.run_checks(include_deployment_checks=deploy, databases=databases)
+        return ids(m for m in every if m.id.startswith("backups_remote."))
+
+    assert sorted(found(["default"])) == ["backups_remote.E100", "backups_remote.E101"]
+    # A row must not stop a migration.
+    assert found(["default"], deploy=False) == []
+    assert found([]) == found(None) == []
+
+
+@pytest.mark.django_db
+def test_rows_are_not_asked_for_before_the_first_migration(settings):
+    settings.BACKUPS_REMOTE = {"REPORT_REPLAY_WINDOW": 300}
+    with connection.cursor() as cursor:
+        cursor.execute("ALTER TABLE backups_remote_server RENAME TO hidden_server")
+    NodeFactory(disk="gone")
+    assert ours.check_connections(None, databases=["default"]) == []
 
 
 def test_e100_any_exception_while_building_a_disk(settings):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any, Final
 
 from django.core.management.base import BaseCommand, CommandError
@@ -9,6 +10,7 @@ from django.db import DatabaseError
 
 from backups_remote.management.arguments import find_server
 from backups_remote.management.messages import database_failed
+from backups_remote.management.output import lead_nowhere
 from backups_remote.models import Backup
 
 if TYPE_CHECKING:
@@ -56,8 +58,11 @@ class Command(BaseCommand):
             self.stdout.write(_COLUMNS.format(*columns).rstrip())
             for backup in backups.defer("reported_etags")[:limit].iterator(chunk_size=_CHUNK):
                 self.stdout.write(_line(backup))
+            self.stdout.flush()
         except DatabaseError as error:
             raise database_failed(error) from None
+        except BrokenPipeError:
+            lead_nowhere(sys.stdout)  # its reader has seen enough: "| head"
 
 
 def _line(backup: Backup) -> str:

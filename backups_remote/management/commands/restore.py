@@ -15,12 +15,11 @@ from backups_remote.exceptions import BackupsRemoteError
 from backups_remote.management.arguments import find_backup
 from backups_remote.management.messages import database_failed
 from backups_remote.management.output import WorkCommand
+from backups_remote.management.progress import ElapsedLine
 from backups_remote.models import BackupEvent, EventKind
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser
-
-    from django.db.models import QuerySet
 
     from backups_remote.models import Backup
 
@@ -72,16 +71,19 @@ class Command(WorkCommand):
             raise database_failed(error) from None
 
     def _wait(self, backup: Backup) -> None:
+        alias = router.db_for_write(BackupEvent)  # a replica may not have the end yet
+        events = BackupEvent.objects.using(alias).of_backup(backup.uuid)
         # The last one: a restart of the daemon may have ended it, and it was accepted after that.
-        began = _events(backup).filter(kind=EventKind.RESTORE_STARTED).latest("pk")
-        ends = _events(backup).filter(pk__gt=began.pk, kind__in=_ENDS).order_by("pk")
-        while (end := retrying(ends.db, ends.first)) is None:
-            time.sleep(_POLL)
+        starts = events.filter(kind=EventKind.RESTORE_STARTED)
+        began = retrying(alias, lambda: starts.latest("pk"))
+        ends = events.filter(pk__gt=began.pk, kind__in=_ENDS)
+        line = ElapsedLine(self.stderr, "restoring for")
+        try:
+            while (end := retrying(alias, ends.first)) is None:
+                time.sleep(_POLL)
+                line.show()
+        finally:
+            line.clear()
         if end.kind != EventKind.RESTORE_COMPLETED:
             raise CommandError(f"The restore failed: {end.detail or 'it was cancelled'}.")
         self.stdout.write("restored")
-
-
-def _events(backup: Backup) -> QuerySet[BackupEvent]:
-    # The primary's: a replica may not have the end yet.
-    return BackupEvent.objects.using(router.db_for_write(BackupEvent)).of_backup(backup.uuid)

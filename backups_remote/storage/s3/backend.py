@@ -97,9 +97,15 @@ class S3Backend(StorageBackend):
         return found
 
     def host_for_nodes(self) -> str | None:
-        """The host of the public endpoint, or of the disk's own."""
+        """The host of the public endpoint, of the disk's own, or of the one that boto3 is told.
+
+        boto3 looks into its environment (``AWS_ENDPOINT_URL_S3``) and its configuration file.
+        """
         endpoint = app_settings.public_endpoints.get(self.alias) or self._storage.endpoint_url
-        return urlsplit(endpoint).hostname if endpoint else None
+        try:
+            return urlsplit(endpoint or self._built.signing.meta.endpoint_url).hostname
+        except StorageError:
+            return None
 
     # Keys
 
