@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from backups_remote.models import Backup
+from backups_remote.models import Backup, Server
 from tests.reliability.world import PERSEVERANCE, PersistentNode, parts_of
 from tests.support.daemon import success
+from tests.support.factories import ServerFactory
 from tests.support.proxy import Fault
 from tests.support.tally import TOTALS
 
@@ -89,7 +91,7 @@ class Scenario:
     """``prepare`` a backup; ``act`` once, which goes wrong; ``retry`` if the node is still there.
 
     ``ends`` says how the backup may end when the node is gone, and when it tries again: "whole",
-    "failed" or "deleted".
+    "failed" or "deleted", and ``is_done`` whether the last answer that the node heard is true.
     """
 
     name: str
@@ -98,6 +100,7 @@ class Scenario:
     retry: Callable
     gone: frozenset
     retried: frozenset
+    is_done: Callable = lambda _backup: True
 
 
 def _body(stage, backup):
@@ -115,8 +118,28 @@ def _post(backup, body, headers):
     return lambda d: d.call("POST", f"{backup.uuid}", json=body, headers=headers)
 
 
-def _delete(backup, headers):
-    return lambda d: d.call("GET", f"{backup.uuid}/delete", headers=headers)
+def _panel(verb):
+    """The panel's own code calls a verb; with what ``act`` is called."""
+    return lambda _stage, backup, headers: (
+        lambda d: d.call("GET", f"{backup.uuid}/panel/{verb}", headers=headers)
+    )
+
+
+def _parts(backup, headers):
+    return lambda d: d.ask_parts(backup, 1, headers=headers)
+
+
+def _restored(backup, headers):
+    body = {"successful": True}
+    return lambda d: d.call("POST", f"{backup.uuid}/restore", json=body, headers=headers)
+
+
+def _stream(node, backup, archive):
+    """What Calagopus' daemon does, however often each step takes."""
+    assert node.persist(_parts(backup, {})) == 200
+    with node.daemon() as daemon:
+        parts = daemon.stream(backup, archive)
+    node.report(backup, archive, parts)
 
 
 def _report(stage, backup, headers):
@@ -127,6 +150,32 @@ def _finished(stage):
     backup = stage.world.uploading(stage.server, stage.disk, stage.archive)
     stage.world.complete_in_store(backup)
     return backup
+
+
+def _restoring(stage):
+    """A backup that is being restored onto a server of its own."""
+    server = ServerFactory(node=stage.server.node)
+    backup = stage.world.completed(server, stage.disk, stage.archive)
+    backup.refresh_from_db()
+    assert server.begin_restore(backup)
+    return backup
+
+
+def _is_idle(backup):
+    return Server.objects.get(pk=backup.server_id).status is None
+
+
+def _above_the_limit(stage):
+    """The older of two backups of a server that may have one."""
+    server = ServerFactory(node=stage.server.node, backup_limit=1)
+    older, newer = (stage.world.completed(server, stage.disk, stage.archive) for _ in range(2))
+    Backup.objects.filter(pk=older.pk).update(created_at=newer.created_at - dt.timedelta(days=1))
+    return older
+
+
+def _is_rotated(backup):
+    kept = Backup.objects.get(server=backup.server_id)
+    return kept.pk > backup.pk and kept.state is Backup.State.COMPLETED
 
 
 WHOLE, FAILED, DELETED = frozenset({"whole"}), frozenset({"failed"}), frozenset({"deleted"})
@@ -191,10 +240,63 @@ SCENARIOS = [
     Scenario(
         "deletion",
         lambda s: s.world.completed(s.server, s.disk, s.archive),
-        lambda s, b, h: _delete(b, h),
-        lambda s, b, n: n.persist(_delete(b, {})),
+        _panel("delete"),
+        lambda s, b, n: n.persist(_panel("delete")(s, b, {})),
         WHOLE | DELETED,
         DELETED,
+    ),
+    Scenario(
+        "rotation",
+        _above_the_limit,
+        _panel("rotate"),
+        lambda s, b, n: n.persist(_panel("rotate")(s, b, {})),
+        WHOLE | DELETED,
+        DELETED,
+        _is_rotated,
+    ),
+    Scenario(
+        "lock",
+        lambda s: s.world.completed(s.server, s.disk, s.archive),
+        _panel("lock"),
+        lambda s, b, n: n.persist(_panel("lock")(s, b, {})),
+        WHOLE,
+        WHOLE,
+        lambda b: Backup.objects.get(pk=b.pk).is_locked,
+    ),
+    Scenario(
+        "first parts of a stream",
+        lambda s: s.world.pending(s.server, s.disk),
+        lambda s, b, h: _parts(b, h),
+        lambda s, b, n: _stream(n, b, s.archive),
+        FAILED,
+        WHOLE,
+    ),
+    Scenario(
+        "report of a stream",
+        lambda s: s.world.uploading(s.server, s.disk, s.archive, streamed=True),
+        _report,
+        lambda s, b, n: n.persist(_report(s, b, {})),
+        # Until it has come, nobody knows whether all parts are there.
+        WHOLE | FAILED,
+        WHOLE,
+    ),
+    Scenario(
+        "restore report",
+        _restoring,
+        lambda s, b, h: _restored(b, h),
+        lambda s, b, n: n.persist(_restored(b, {})),
+        WHOLE,
+        WHOLE,
+        _is_idle,
+    ),
+    Scenario(
+        "restart of the daemon",
+        _restoring,
+        lambda s, b, h: lambda d: d.reset(headers=h),
+        lambda s, b, n: n.persist(lambda d: d.reset()),
+        WHOLE,
+        WHOLE,
+        _is_idle,
     ),
 ]
 

@@ -65,7 +65,7 @@ class Panel(Gunicorn):
     def delete(self, backup, **headers):
         """Have the panel delete a backup."""
         return requests.get(
-            f"{self.url}/api/remote/backups/{backup.uuid}/delete", headers=headers, timeout=60
+            f"{self.url}/api/remote/backups/{backup.uuid}/panel/delete", headers=headers, timeout=60
         )
 
 

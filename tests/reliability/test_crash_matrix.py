@@ -21,6 +21,7 @@ import pytest
 from django.db import connection
 
 from backups_remote.models import Backup
+from backups_remote.types import Report
 from tests.reliability.cases import (
     ATTEMPTS,
     FAILED,
@@ -96,6 +97,8 @@ def finish(stage, tally, played, sweep, *, may_stay_claimed):
     for name, scenario, backup, fate in played:
         allowed = scenario.retried if fate == NODE[0] else scenario.gone
         tally.judge(stage, name, backup, allowed)
+        if fate == NODE[0] and not scenario.is_done(backup):
+            tally.note(name, "what the node was told is not so")
     stray = stage.world.uploads(f"{stage.world.locations[stage.disk]}/")
     if stray:
         tally.note("all", f"uploads are left: {stray}")
@@ -292,6 +295,48 @@ def test_crash_during_wings_report_loses_nothing(stage, sweep, word):
         if fate == "is late":
             again(backup)
         tally.judge(stage, title, backup, end)
+    tally.close()
+
+
+def test_crash_during_a_deletion_report_loses_nothing(stage, sweep):
+    """The archive lay on the node's own disk; the row must follow it."""
+    tally = Tally("crashes in the report of a deletion")
+    stage = replace(stage, disk="wings")
+
+    def deleting():
+        backup = stage.world.pending(stage.server, stage.disk)
+        report = Report(successful=True, checksum=f"sha1:{40 * 'a'}", size=5)
+        assert backup.complete_on_node(report)
+        assert backup.begin_deletion()
+        return backup
+
+    def say(backup, where):
+        headers = {"X-Crash-At": where} if where else {}
+        body = {"successful": True}
+        return lambda d: d.call("POST", f"{backup.uuid}/deletion", json=body, headers=headers)
+
+    counting = stage.node()
+    assert counting.attempt(say(deleting(), "count")) == 204
+    steps = counting.last.headers["X-Steps"].split()
+    assert steps
+    played = []
+    for (number, step), when, fate in itertools.product(
+        enumerate(steps, start=1), ("before", "after"), NODE
+    ):
+        backup = deleting()
+        title = f"killed {when} {number} ({step}), node {fate}"
+        if stage.node().attempt(say(backup, f"{number}:{when}")) is not None:
+            tally.note(title, "nobody died")
+        node = stage.node()
+        # 404: the answer to a report about a row that is gone.
+        if fate == NODE[0] and node.persist(say(backup, "")) not in {204, 404}:
+            tally.note(title, f"the node heard {node.answers}")
+        if fate == NODE[0] and Backup.objects.filter(pk=backup.pk).exists():
+            tally.note(title, "what the node was told is not so")
+        played.append((title, backup))
+    sweep(stage.disk)
+    for title, backup in played:
+        tally.judge(stage, title, backup, {"deleted"})
     tally.close()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from dataclasses import replace
 
 import pytest
 from django.utils import timezone
@@ -126,4 +127,36 @@ def test_crash_of_the_restore_command_loses_nothing(stage, run, stand_in, server
         if Server.objects.get().status is not None:
             tally.note(title, "the restore has not ended")
         judge(stage, tally, title, backup, WHOLE)
+    tally.close()
+
+
+@pytest.mark.torture
+def test_crash_of_a_deletion_on_the_node_loses_nothing(stage, run, stand_in, server):
+    """The sweep has the daemon delete what lies on the node's own disk."""
+    tally = Tally("crashes of a deletion on the node")
+    command = ("expire_stale_uploads", "--older-than", "0s", "--disk", "wings", "--workers", "1")
+
+    def deleting():
+        made = run("backup", str(server.uuid), "--disk", "wings", "--wait")
+        assert made.code == 0, made.out
+        backup = Backup.objects.latest("pk")
+        assert backup.begin_deletion()
+        return backup, stand_in.archive_path(server.uuid, backup.uuid)
+
+    # Rows that others left are dealt with: the steps are those of this backup.
+    sweep(run, tally, "nothing", "wings")
+    deleting()
+    for title, where, was_called in list(kills(run, *command)):
+        backup, archive = deleting()
+        done = run(*command, crash_at=where)
+        if done.code != -9:
+            tally.note(title, f"nobody died: {done.code} {done.out}")
+        if archive.exists() is was_called:
+            tally.note(title, f"the archive is there: {archive.exists()}")
+        if archive.exists() and not Backup.objects.filter(pk=backup.pk).exists():
+            tally.note(title, "the row is gone before its archive")
+        sweep(run, tally, title, "wings")
+        if archive.exists():
+            tally.note(title, "the archive is left")
+        tally.judge(replace(stage, disk="wings"), title, backup, {"deleted"})
     tally.close()

@@ -100,7 +100,7 @@ class World:
             Metadata={"backup-mark": mark},
         )["UploadId"]
 
-    def uploading(self, server, disk, archive, *, parts=None, size=None):
+    def uploading(self, server, disk, archive, *, parts=None, size=None, streamed=False):
         """A backup whose node has uploaded its parts, or only the first ``parts`` of them."""
         backup = self.pending(server, disk)
         key, mark = self.key_of(backup), uuid.uuid4().hex
@@ -120,7 +120,7 @@ class World:
             upload_id=upload_id,
             mark=mark,
             key=key,
-            size=len(archive) if size is None else size,
+            size=None if streamed else len(archive) if size is None else size,
             part_size=PART_SIZE,
         )
         backup.etags = etags
@@ -227,6 +227,8 @@ class World:
 
     def _wrong_on_node(self, row, archive):
         """What the node said is all there is."""
+        if row is None:
+            return
         if row.state not in {Backup.State.COMPLETED, Backup.State.FAILED}:
             yield f"it ended as {row.state}"
         sha1 = hashlib.sha1(archive).hexdigest()
@@ -250,6 +252,10 @@ class PersistentNode:
     perseverance: float = PERSEVERANCE
     answers: list = field(default_factory=list)
 
+    def daemon(self):
+        """A client on a connection of its own."""
+        return Daemon(self.panel, self.bearer)
+
     def persist(self, call):
         """Call until the answer is final; its status, None if it never was."""
         give_up = time.monotonic() + self.perseverance
@@ -264,7 +270,7 @@ class PersistentNode:
 
     def attempt(self, call):
         """Call once, on a connection of its own; the status, None where nothing was answered."""
-        with Daemon(self.panel, self.bearer) as daemon:
+        with self.daemon() as daemon:
             try:
                 answer = call(daemon)
             except requests.RequestException:
@@ -286,7 +292,7 @@ class PersistentNode:
         if status != 200:
             return status
         ticket = self.last.json()
-        with Daemon(self.panel, self.bearer) as daemon:
+        with self.daemon() as daemon:
             parts = daemon.upload(ticket["parts"], archive, ticket["part_size"])
         return self.report(backup, archive, parts)
 
