@@ -10,7 +10,8 @@ from django.core.management import CommandError, call_command
 from tests.docs.test_docs import read
 from tests.support.disks import with_disk
 
-pytestmark = pytest.mark.once
+# From Django 6.1 on, it looks at the disks of rows as well.
+pytestmark = [pytest.mark.once, pytest.mark.django_db]
 
 COMMAND = "$ python manage.py check --deploy --tag backups_remote --tag urls\n"
 

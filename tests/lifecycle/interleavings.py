@@ -10,7 +10,8 @@ Whatever happens:
 
 - no archive that is being restored is ever gone, neither by the row nor by what the node's daemon is
   really doing;
-- a backup that is COMPLETED has its object in the store, with the ETag on its row;
+- a backup that is COMPLETED has its object in the store, with the ETag on its row, or its archive on
+  the node's own disk, and none that lies there outlives its row;
 - nothing verified gives way to anything unverified;
 - no part PUT fails that an answer still in force promised;
 - one run of the sweep leaves each row final and true, and no upload in the store;
@@ -45,7 +46,7 @@ from hypothesis.stateful import (
 )
 
 from backups_remote import lifecycle
-from backups_remote.daemon import Daemon
+from backups_remote.daemon import Daemon, Deletion
 from backups_remote.exceptions import (
     BackupsRemoteError,
     DaemonNotBegun,
@@ -199,6 +200,9 @@ class Life(RuleBasedStateMachine):
         self.refuses_deletions = False
         self.leaves_deletions_unanswered = False
         self.unanswered = []
+        #: The backups whose archives lie on the node's own disk.
+        self.on_the_disk = set()
+        self.deletes_in_the_background = False
 
     @initialize(
         far=st.sampled_from(["uploaded", "uploaded", "uploaded", "asked", "new", "whole", "whole"]),
@@ -207,6 +211,7 @@ class Life(RuleBasedStateMachine):
                 [
                     *("report", "sweep", "ask", "stream", "failure", "delete", "rotate"),
                     *("restore", "lock", "back up", "host", "refusals", "silent deletion"),
+                    *("delete own", "restore own"),
                 ]
             ),
             max_size=3,
@@ -221,6 +226,11 @@ class Life(RuleBasedStateMachine):
         self.old = BackupFactory(server=self.server, disk="s3")
         self.make(self.old, OLD)
         self.backup = BackupFactory(server=self.server, disk="s3", rotation_due=True)
+        # Of another server, which has no part in the rotations.
+        other = ServerFactory(node=self.server.node)
+        self.own = BackupFactory(server=other, disk="wings")
+        lifecycle.record_report(self.row("own"), Report(True, "sha1:own", len(OLD)))
+        self.on_the_disk = {self.own.pk}
         if far != "new":
             self.ticket = lifecycle.request_upload(self.row(), len(ARCHIVE))
         if far in {"uploaded", "whole"}:
@@ -244,10 +254,12 @@ class Life(RuleBasedStateMachine):
             "expire": self.start_expire,
             "delete": lambda: self.start_delete("backup"),
             "delete old": lambda: self.start_delete("old"),
+            "delete own": lambda: self.start_delete_own("accepted"),
             "rotate": self.start_rotate,
             "restore": lambda: self.start_restore("backup", "accepted"),
             "restore old": lambda: self.start_restore("old", "accepted"),
             "restore unheard": lambda: self.start_restore("old", "lost"),
+            "restore own": lambda: self.start_restore("own", "accepted"),
             "restore refused": lambda: self.start_restore("old", "refused"),
             "back up": lambda: self.start_back_up("called back"),
             "restore report": lambda: self.start_restore_report("old"),
@@ -346,12 +358,32 @@ class Life(RuleBasedStateMachine):
         self.act_on("delete", which, lifecycle.delete_backup)
 
     @precondition(lambda self: len(self.actors) < 4)
+    @rule(reply=st.sampled_from([*REPLIES, "done"]))
+    def start_delete_own(self, reply):
+        def delete(row):
+            actor_here.get().reply = reply
+            lifecycle.delete_backup(row)
+
+        self.act_on("delete own", "own", delete)
+
+    @precondition(lambda self: self.deletes_in_the_background)
+    @rule(successful=st.sampled_from([True, True, False]))
+    def node_reports_deletion(self, successful):
+        """Calagopus' daemon deletes after it has answered."""
+        self.deletes_in_the_background = False
+        if successful:
+            self.on_the_disk.discard(self.own.pk)
+        row = self.row("own")
+        if row is not None:
+            lifecycle.record_deletion(row, successful=successful)
+
+    @precondition(lambda self: len(self.actors) < 4)
     @rule()
     def start_rotate(self):
         self.start("rotate", lambda: lifecycle.rotate_backups(self.server) and None)
 
     @precondition(lambda self: len(self.actors) < 4)
-    @rule(which=st.sampled_from(["backup", "old"]), reply=st.sampled_from(REPLIES))
+    @rule(which=st.sampled_from(["backup", "old", "own"]), reply=st.sampled_from(REPLIES))
     def start_restore(self, which, reply):
         def restore(row):
             actor_here.get().reply = reply
@@ -389,14 +421,14 @@ class Life(RuleBasedStateMachine):
 
         self.start("host", rename)
 
-    @rule(which=st.sampled_from(["backup", "old"]))
+    @rule(which=st.sampled_from(["backup", "old", "own"]))
     def start_restore_report(self, which):
         row = self.row(which)
         if row is not None:
             self.on_the_node.discard(row.pk)
-            about = Server.objects.get(pk=self.server.pk).restoring_backup_id
+            about = Server.objects.get(pk=row.server_id).restoring_backup_id
             lifecycle.record_restore(row, successful=True)
-            still = Server.objects.get(pk=self.server.pk).restoring_backup_id
+            still = Server.objects.get(pk=row.server_id).restoring_backup_id
             assert still == (None if about == row.pk else about)
 
     @rule()
@@ -514,6 +546,12 @@ class Life(RuleBasedStateMachine):
 
     # What must hold
 
+    def is_there(self, row):
+        """Whether the archive is where it must be."""
+        if row.pk == self.own.pk:
+            return row.pk in self.on_the_disk
+        return self.head(row) is not None
+
     def head(self, row):
         try:
             return self.s3.head_object(Bucket=self.bucket, Key=row.object_key)
@@ -537,11 +575,23 @@ class Life(RuleBasedStateMachine):
             assert head["ContentLength"] == row.size
 
     @invariant()
+    def archives_on_the_disk_have_rows(self):
+        """Nothing else would ever delete one; and a whole backup has its own."""
+        if not hasattr(self, "own"):
+            return
+        row = self.row("own")
+        if row is None:
+            assert not self.on_the_disk, "the row is gone, and the archive lies on the node's disk"
+        elif row.state is Backup.State.COMPLETED:
+            assert self.on_the_disk, "a completed backup has no archive on its node"
+
+    @invariant()
     def events_explain_states(self):
         if not hasattr(self, "backup"):
             return
         # Those that "back up" has begun, and those whose rows are gone, as well.
-        created = BackupEvent.objects.filter(server_uuid=self.server.uuid, kind=EventKind.CREATED)
+        servers = [self.server.uuid, self.own.server_uuid]
+        created = BackupEvent.objects.filter(server_uuid__in=servers, kind=EventKind.CREATED)
         for uuid in created.values_list("backup_uuid", flat=True):
             with TOTALS.counting("unexplained"):
                 assert unexplained(uuid) == []
@@ -550,14 +600,14 @@ class Life(RuleBasedStateMachine):
     def restored_backups_have_objects(self):
         if not hasattr(self, "backup"):
             return
-        server = Server.objects.select_related("restoring_backup").get(pk=self.server.pk)
-        if not server.is_restoring:
-            return
-        with TOTALS.counting("restored"):
-            row = server.restoring_backup
-            assert row is not None, "the row of a backup under restore is gone"
-            assert row.state is Backup.State.COMPLETED, row.state
-            assert self.head(row) is not None, "an archive under restore is gone"
+        for server in self.restoring_servers():
+            if not server.is_restoring:
+                continue
+            with TOTALS.counting("restored"):
+                row = server.restoring_backup
+                assert row is not None, "the row of a backup under restore is gone"
+                assert row.state is Backup.State.COMPLETED, row.state
+                assert self.is_there(row), "an archive under restore is gone"
 
     @invariant()
     def archives_that_the_node_reads_are_there(self):
@@ -565,7 +615,7 @@ class Life(RuleBasedStateMachine):
             return
         with TOTALS.counting("restored"):
             for row in Backup.objects.filter(pk__in=self.on_the_node):
-                assert self.head(row) is not None, "the node's daemon reads an archive that is gone"
+                assert self.is_there(row), "the node's daemon reads an archive that is gone"
             left = Backup.objects.filter(pk__in=self.on_the_node).count()
             assert left == len(self.on_the_node), "a backup that the node restores has no row"
 
@@ -584,11 +634,15 @@ class Life(RuleBasedStateMachine):
             assert row.is_verified is not row.is_recovered
         self.was_successful = successful
 
-    def end_restore(self):
-        """Its node reports the end."""
-        server = Server.objects.select_related("restoring_backup").get(pk=self.server.pk)
-        if server.restoring_backup is not None:
-            lifecycle.record_restore(server.restoring_backup, successful=True)
+    def restoring_servers(self):
+        servers = Server.objects.select_related("restoring_backup")
+        return servers.filter(node=self.server.node_id, status=RESTORING)
+
+    def end_restores(self):
+        """Their node reports the end."""
+        for server in self.restoring_servers():
+            if server.restoring_backup is not None:
+                lifecycle.record_restore(server.restoring_backup, successful=True)
 
     def teardown(self):
         for actor in list(self.actors):
@@ -600,7 +654,7 @@ class Life(RuleBasedStateMachine):
         if self.unanswered:
             self.store_finishes_late()
         Backup.objects.update(quiet_until=None)
-        self.end_restore()
+        self.end_restores()
         time.sleep(LEASE.total_seconds())
         outcomes = list(lifecycle.sweep(older_than=NOW, workers=1))
         # Days later no object can appear any more.
@@ -612,6 +666,9 @@ class Life(RuleBasedStateMachine):
             assert row.state in {Backup.State.COMPLETED, Backup.State.FAILED}, history
             head = self.head(row) if row.object_key else None
             assert row.is_successful == (head is not None), history
+        own = self.row("own")
+        assert own is None or own.state is Backup.State.COMPLETED, (own.state, outcomes)
+        self.archives_on_the_disk_have_rows()
         row = self.row()
         assert row is None or row.is_successful or not self.was_successful, outcomes
         tried["deleted" if row is None else str(row.state)] += 1
@@ -651,7 +708,18 @@ class ActorsDaemon(Daemon):
         self._answer(reply)
 
     def delete_backup(self, backup):
-        raise NotImplementedError
+        gate()
+        reply = getattr(actor_here.get(), "reply", "done")
+        machine = self.backend.machine
+        if reply in {"done", "lost", "called back"}:
+            machine.on_the_disk.discard(backup.pk)
+            tried["deletions on the node"] += 1
+        row = Backup.objects.select_related("server").filter(pk=backup.pk).first()
+        if reply == "called back" and row is not None:
+            lifecycle.record_deletion(row, successful=True)
+        machine.deletes_in_the_background |= reply == "accepted"
+        self._answer(reply)
+        return Deletion.DONE if reply in {"done", "lost"} else Deletion.UNDER_WAY
 
     def download_url(self, backup, *, user_uuid):
         raise NotImplementedError

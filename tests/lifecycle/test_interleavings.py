@@ -99,6 +99,7 @@ def play(life, far, crowd, schedule):
             machine.completed_backups_have_objects()
             machine.restored_backups_have_objects()
             machine.archives_that_the_node_reads_are_there()
+            machine.archives_on_the_disk_have_rows()
             machine.completed_backups_stay_completed()
             machine.events_explain_states()
     finally:
@@ -129,6 +130,7 @@ WHOLE = st.tuples(
                 *["delete", "rotate", "delete old", "host"] * 2,
                 *["restore", "restore old", "sweep", "lock", "overrun"],
                 *["restore unheard", "restore refused", "back up"],
+                *["delete own", "delete own", "restore own"],
             ]
         ),
         min_size=1,
