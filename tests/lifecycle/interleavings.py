@@ -255,6 +255,8 @@ class Life(RuleBasedStateMachine):
             "delete": lambda: self.start_delete("backup"),
             "delete old": lambda: self.start_delete("old"),
             "delete own": lambda: self.start_delete_own("accepted"),
+            "delete own early": lambda: self.start_delete_own("called back"),
+            "delete own unheard": lambda: self.start_delete_own("lost"),
             "rotate": self.start_rotate,
             "restore": lambda: self.start_restore("backup", "accepted"),
             "restore old": lambda: self.start_restore("old", "accepted"),
@@ -436,6 +438,7 @@ class Life(RuleBasedStateMachine):
         """Its node has been silent for longer than RESTORE_TIMEOUT: it holds nothing any more."""
         began = timezone.now() - dt.timedelta(hours=25)
         if Server.objects.filter(status=RESTORING).update(restore_started_at=began):
+            tried["overruns"] += 1
             self.on_the_node.clear()
 
     @precondition(lambda self: all(actor.name != "restore" for actor in self.actors))
@@ -594,7 +597,8 @@ class Life(RuleBasedStateMachine):
         created = BackupEvent.objects.filter(server_uuid__in=servers, kind=EventKind.CREATED)
         for uuid in created.values_list("backup_uuid", flat=True):
             with TOTALS.counting("unexplained"):
-                assert unexplained(uuid) == []
+                wrong = unexplained(uuid)
+                assert wrong == [], wrong
 
     @invariant()
     def restored_backups_have_objects(self):

@@ -130,7 +130,6 @@ WHOLE = st.tuples(
                 *["delete", "rotate", "delete old", "host"] * 2,
                 *["restore", "restore old", "sweep", "lock", "overrun"],
                 *["restore unheard", "restore refused", "back up"],
-                *["delete own", "delete own", "restore own"],
             ]
         ),
         min_size=1,
@@ -152,6 +151,17 @@ REFUSED = st.tuples(
 )
 
 
+#: What lies on the node's own disk is deleted while it is restored, by several at once.
+ON_THE_NODE = st.tuples(
+    st.just("whole"),
+    st.lists(
+        st.sampled_from(["delete own", "delete own early", "delete own unheard", "sweep"]),
+        min_size=1,
+        max_size=3,
+    ).flatmap(lambda crowd: st.permutations([*crowd, "restore own"])),
+)
+
+
 #: Who, and how many gates on: all the way as often as a little, to death (0) now and then.
 SCHEDULES = st.lists(
     st.tuples(st.integers(0, 3), st.sampled_from([1, 1, 99, 99, 2, 3, 5, 0])),
@@ -163,7 +173,7 @@ SCHEDULES = st.lists(
 def play_schedules(life, examples, **more):
     with TOTALS.losing():
         limited(examples, **more)(
-            given(st.one_of(UPLOADED, WHOLE, REFUSED), SCHEDULES)(
+            given(st.one_of(UPLOADED, WHOLE, REFUSED, ON_THE_NODE), SCHEDULES)(
                 lambda crowd, schedule: play(life, *crowd, schedule)
             )
         )()

@@ -1,6 +1,6 @@
 """Whether the events of a backup explain the state that its row is in."""
 
-from backups_remote.models import Backup, BackupEvent, EventKind, Server
+from backups_remote.models import RESTORING, Backup, BackupEvent, EventKind, Server
 
 #: The state that a backup is in after an event of this kind; the other kinds change none.
 STATE_AFTER = {
@@ -72,6 +72,7 @@ def _restores_unexplained(kinds, row, server):
                 yield f"a restore began twice, or ended twice: {kinds}"
             is_open = begins
     if server is not None:
-        is_shown = server.is_restoring and server.restoring_backup_id == row.pk
+        # One that has overrun its limit is shown until somebody ends it, with an event.
+        is_shown = server.status == RESTORING and server.restoring_backup_id == row.pk
         if is_shown is not is_open:
             yield f"its server is {server.status}, and its events are {kinds}"
