@@ -24,9 +24,14 @@ def make():
 
 
 @pytest.fixture
-def stand_in(live_server, calling, tmp_path, make):
+def resets_servers():
+    return False
+
+
+@pytest.fixture
+def stand_in(live_server, calling, tmp_path, make, resets_servers):
     """The daemon of the node of ``server``."""
-    with StandInDaemon(tmp_path / "node", make, pace=PACE) as daemon:
+    with StandInDaemon(tmp_path / "node", make, pace=PACE, resets_servers=resets_servers) as daemon:
         yield daemon
         daemon.wait()
 

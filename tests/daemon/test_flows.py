@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -11,6 +12,8 @@ import requests
 from backups_remote import lifecycle
 from backups_remote.daemon import WingsDaemon
 from backups_remote.exceptions import (
+    BackupConflict,
+    DaemonError,
     DaemonNotReached,
     DaemonRefused,
     DaemonUnclear,
@@ -203,6 +206,68 @@ def test_restarted_daemon_never_reports(server, files, stand_in):
     stand_in.wait()
     assert state() is S.PENDING
     assert [call.to for call in stand_in.calls] == ["daemon"]
+
+
+UNHEARD = {Fault.ANSWERS_500: DaemonRefused, Fault.ANSWERS_502: DaemonUnclear}
+
+
+@pytest.mark.parametrize("fault", UNHEARD)
+def test_restore_that_is_not_accepted(server, files, stand_in, fault):
+    """Idle where nothing has begun; held where the daemon may be at work."""
+    backup = completed(server, stand_in)
+    stand_in.switch_on(fault)
+    with pytest.raises(UNHEARD[fault]):
+        lifecycle.restore(backup)
+    is_open = fault is Fault.ANSWERS_502
+    assert Server.objects.get().is_restoring is is_open
+    if is_open:
+        with pytest.raises(BackupConflict):
+            lifecycle.delete_backup(backup)
+
+
+@pytest.mark.parametrize("make", ["pterodactyl", "calagopus"])
+@pytest.mark.parametrize("fault", [*UNHEARD, Fault.CANNOT_DELETE, Fault.RESETS, Fault.RESTARTS])
+def test_deletion_is_finished_once_the_node_is_well(server, files, stand_in, make, fault):
+    backup = completed(server, stand_in, disk="wings")
+    archive = stand_in.archive_path(server.uuid, backup.uuid)
+    stand_in.switch_on(fault)
+    with contextlib.suppress(DaemonError):
+        lifecycle.delete_backup(backup)
+    stand_in.wait()
+    # While the archive lies there its row does, and is no success.
+    assert archive.exists() is Backup.objects.filter(deletion_started_at__isnull=False).exists()
+    stand_in.switch_off(fault)
+    list(lifecycle.sweep())
+    stand_in.wait()
+    assert not archive.exists()
+    assert not Backup.objects.exists()
+
+
+@pytest.mark.parametrize("resets_servers", [True])
+def test_restarted_daemon_ends_what_it_has_forgotten(
+    server, files, stand_in, restore_ends, resets_servers
+):
+    """It says so at its start, to the panel's real endpoint."""
+    backup = completed(server, stand_in)
+    stand_in.switch_on(Fault.RESTARTS)
+    later = lifecycle.back_up(server)
+    stand_in.wait()
+    lifecycle.restore(backup)
+    stand_in.wait()
+    assert ("panel", "POST", "/api/remote/servers/reset", 204) in [
+        (call.to, call.method, call.path, call.status) for call in stand_in.calls
+    ]
+    assert Server.objects.get().status is None
+    assert restore_ends == [(backup.uuid, False)]
+    assert lifecycle.history(backup)[-1].detail == "the node's daemon restarted"
+    list(lifecycle.sweep())
+    later.refresh_from_db()
+    assert later.state is S.FAILED
+    assert "daemon restarted" in later.failure
+
+    stand_in.switch_off(Fault.RESTARTS)
+    restore(backup, stand_in, truncate=False)
+    assert restore_ends[-1] == (backup.uuid, True)
 
 
 @pytest.fixture

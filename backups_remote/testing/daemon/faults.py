@@ -37,3 +37,6 @@ class Fault(enum.Enum):
     RESETS = "resets"
     #: The daemon accepts, and restarts before it has begun: the work is forgotten.
     RESTARTS = "restarts"
+    #: An archive on the node's own disk cannot be deleted: the call is answered with a 500, or the
+    #: failure is reported, as the make does.
+    CANNOT_DELETE = "cannot delete"

@@ -212,6 +212,8 @@ class Handler(BaseHTTPRequestHandler):
             return Reply(404, "the backup is not on this node")
         if node.make.deletes_in_background:
             return Reply(202, job=DeletionJob(node, server, backup))
+        if Fault.CANNOT_DELETE in node.faults:
+            return Reply(500, "the backup could not be deleted")
         archive.unlink(missing_ok=True)
         return Reply(204)
 

@@ -189,6 +189,8 @@ class DeletionJob:
 
     def __call__(self, work: Work) -> None:
         work.check()
-        self._node.archive_of(self._server, self._backup).unlink(missing_ok=True)
+        successful = Fault.CANNOT_DELETE not in self._node.faults
+        if successful:
+            self._node.archive_of(self._server, self._backup).unlink(missing_ok=True)
         with contextlib.suppress(PanelFailed):
-            self._node.panel.report_deletion(work, self._backup, successful=True)
+            self._node.panel.report_deletion(work, self._backup, successful=successful)
