@@ -3,6 +3,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# Pip takes three times as long.
+INSTALL = $(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt
 
 .PHONY: demo test browser themes unit versions databases full torture stores bench lint types contract migrations check messages lock clean
 
@@ -78,26 +80,16 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	@echo "Setting up $(VENV) ..."
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed (make PYTHON=python3.13 ...)."; exit 1; }
 	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade "pip>=25.1"
-	@PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --group test --editable .
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt uv
+	@PYTHONWARNINGS=ignore $(INSTALL) --group test --editable .
 	@touch $@
 
-$(VENV)/.benching: $(VENV)/.installed
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --group bench
+$(VENV)/.benching $(VENV)/.stocked $(VENV)/.databases $(VENV)/.versioning $(VENV)/.linting: $(VENV)/.installed
+	@$(INSTALL) --group $(GROUP)
 	@touch $@
 
-$(VENV)/.stocked: $(VENV)/.installed
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --group stores
-	@touch $@
-
-$(VENV)/.databases: $(VENV)/.installed
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --group databases
-	@touch $@
-
-$(VENV)/.versioning: $(VENV)/.installed
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --group versions
-	@touch $@
-
-$(VENV)/.linting: $(VENV)/.installed
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --group lint
-	@touch $@
+$(VENV)/.benching: GROUP = bench
+$(VENV)/.stocked: GROUP = stores
+$(VENV)/.databases: GROUP = databases
+$(VENV)/.versioning: GROUP = versions
+$(VENV)/.linting: GROUP = lint
