@@ -25,8 +25,10 @@ def deleting(daemon, server, disk):
 
 
 def test_deleted_archive_ends_its_row(daemon, deleting):
-    with nothing_changes(deleting):
-        assert daemon.report_deletion(deleting, successful=False).status_code == 204
+    assert daemon.report_deletion(deleting, successful=False).status_code == 204
+    deleting.refresh_from_db()
+    assert deleting.state is Backup.State.DELETING
+    assert "could not delete" in deleting.deletion_refusal
     assert daemon.report_deletion(deleting).status_code == 204
     assert not Backup.objects.exists()
     [error] = errors(daemon.report_deletion(deleting), 404)

@@ -35,6 +35,9 @@ def test_row_is_kept_while_the_archive_is_there(caplog):
     backup = deleting()
     assert not lifecycle.record_deletion(backup, successful=False)
     assert row().state is S.DELETING
+    # For the admin: no sweep was there to say so.
+    assert row().deletion_refusal == "The node reported that it could not delete the archive."
+    assert row().deletion_refused_at is not None
     assert f"could not delete the archive of backup {backup.uuid}" in caplog.text
     assert lifecycle.record_deletion(row(), successful=True)
 

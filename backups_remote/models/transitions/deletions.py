@@ -83,7 +83,7 @@ class DeletionTransitions(BackupMoves):
         )
 
     def note_refused_deletion(self, reason: str, retained_until: dt.datetime | None) -> bool:
-        """DELETING → DELETING: the store refused, and the deletion is not taken back now."""
+        """DELETING → DELETING: the store or the node refused, and nothing is taken back now."""
         return self._move(  # safeguard: states-note-refused-deletion
             _IF_DELETING,
             {"claimed_by": self.claimed_by},
