@@ -42,7 +42,7 @@ _actor: Final = contextvars.ContextVar("backups_remote_actor", default=_NOBODY_N
 def acting_as(kind: ActorKind, name: str = "") -> Iterator[None]:
     """Name the actor of all changes within this block, or within a function that it decorates.
 
-    It holds in this thread or task, and in what is run with a copy of its context. Blocks may be
+    It applies in this thread or task, and to what runs with a copy of its context. Blocks may be
     nested: the innermost counts. A name is cut to 191 characters.
 
     Raises:

@@ -1,7 +1,7 @@
 """The body of a node's call, in whatever framing the server hands it over.
 
 A client, a proxy or a CDN may send a body without its length: ``Transfer-Encoding: chunked``, or
-HTTP/2. WSGI (PEP 3333) knows no way to say so; servers that end the stream by themselves set
+HTTP/2. WSGI (PEP 3333) has no way to say so; servers that end the stream themselves set
 ``wsgi.input_terminated``. Under ASGI the stream always ends.
 """
 

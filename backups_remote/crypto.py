@@ -59,7 +59,7 @@ def decrypt(encrypted: str) -> str:
 
 
 def decoy() -> str:
-    """An encrypted token of no node, to spend the time of a decryption on.
+    """An encrypted token of no node: decrypting it takes as long as decrypting a real one.
 
     It is generated once per process, since generating it takes time as well.
     """

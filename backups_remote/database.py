@@ -1,10 +1,11 @@
 """What a database may do to a statement that is right, and how it is tried again.
 
-It may hang up. Between two statements of a function lie store calls, which may take a minute.
+The database may drop the connection. A function makes store calls, which may take a minute,
+between two statements.
 Meanwhile an idle limit, a failover, or a proxy or pooler in between may close the connection. The
 next statement then fails although the database is well, and so do all that follow.
 
-And it may fail to put the statement in order with those of others: under the isolation levels
+And the statement may conflict with those of other transactions: under the isolation levels
 REPEATABLE READ and SERIALIZABLE, and in a deadlock.
 """
 

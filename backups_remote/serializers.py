@@ -219,7 +219,7 @@ class ReportSerializer(RequestSerializer):
 
     @classmethod
     def parse_report(cls, data: Any) -> Report:
-        """The report that a body makes. Nothing but its word counts of a failure.
+        """The report in a body. Of a failure report, all but ``successful`` is ignored.
 
         Raises:
             rest_framework.exceptions.ValidationError: with the problems of each field.

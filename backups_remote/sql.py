@@ -47,9 +47,9 @@ def update_if(
 ) -> bool:
     """UPDATE the row of ``instance`` if it meets ``guard`` and its fields equal ``same``.
 
-    A model that the host project derives has a table of its own beside: the row is the one in the
-    table that has the fields. Django's own UPDATE would look for it first, and then change it
-    whatever it is by then.
+    A model that the host project derives has an additional table: the row to change is the one in
+    the table that has the fields. Django's own UPDATE would look it up first, and then change it
+    even if it no longer meets ``guard``.
 
     Returns whether the row was changed.
     """

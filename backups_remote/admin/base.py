@@ -49,7 +49,7 @@ V = TypeVar("V", bound="Callable[..., Any]")
 
 
 class SafeChangeList(ChangeList):
-    """A list that treats any nonsense in its query string as a wrong filter, not as a fault."""
+    """A list that treats any nonsense in its query string as an invalid filter, not as an error."""
 
     def get_filters(
         self, request: HttpRequest

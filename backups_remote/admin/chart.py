@@ -1,7 +1,7 @@
 """The chart of the last days in the summary: bars, lines and dates, laid out for a page.
 
-It is in percent across and in pixels down, so that it fills any width and its texts keep their
-size.
+Horizontal lengths are in percent and vertical ones in pixels, so that it fills any width and its
+texts keep their size.
 """
 
 from __future__ import annotations
@@ -179,7 +179,7 @@ def _percent(share: float) -> str:
 
 
 def _round(highest: int) -> int:
-    """The least round number that is no less."""
+    """The smallest round number that is not less than ``highest``."""
     magnitude = int(10 ** (len(str(highest)) - 1))
     return next(n * magnitude for n in _ROUND if n * magnitude >= highest)
 
@@ -195,5 +195,5 @@ def short_date(date: dt.date) -> str:
 
 
 def grouped(number: int) -> str:
-    """With a mark after each three digits, in the page's language."""
+    """``number`` with thousands separators, in the page's language."""
     return formats.number_format(number, force_grouping=True)

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 #: How many of the newest events are searched and filtered.
 READ: Final = 50_000
-#: With how many words a search is taken for nonsense: databases limit the depth of a condition.
+#: A search with this many words is treated as nonsense: databases limit a condition's depth.
 _TOO_MANY_WORDS: Final = 20
 
 
@@ -100,7 +100,7 @@ class ActorFilter(EventFilter):
 
 
 class TimeFilter(EventFilter):
-    """By how long ago it was at most."""
+    """By how recently it happened."""
 
     title = _("time")
     parameter_name = "since"
@@ -115,7 +115,7 @@ class TimeFilter(EventFilter):
         return [(value, label) for value, (_span, label) in self._spans.items()]
 
     def narrow(self, events: QuerySet[BackupEvent], value: str) -> QuerySet[BackupEvent]:
-        # Not by the index of the times: a week may have all the events, which would be sorted.
+        # Not along the index on times: all events may be of this week, and would be sorted.
         moments = events.alias(moment=Coalesce("at", "at"))
         return moments.filter(moment__gte=timezone.now() - self._spans[value][0])
 
@@ -161,7 +161,7 @@ class EventList(BoundedList):
     newest_read: int | None = None
 
     def get_ordering(self, request: HttpRequest, queryset: QuerySet[Any]) -> list[Any]:  # noqa: ARG002
-        """By key, in which no two differ as clocks do."""
+        """By key, not by time: the clocks of two panels may differ."""
         return ["-pk"]
 
     def get_filters(

@@ -66,7 +66,7 @@ class StateFilter(BackupFilter):
             raise IncorrectLookupParameters(error) from error
         backups = backups.in_state(state)
         if state is Backup.State.DELETING:
-            # True of all of them: without statistics, SQLite uses their index for a range only.
+            # Always true: without statistics, SQLite uses the index of these rows for a range only.
             soon = timezone.now() + dt.timedelta(days=1)
             return backups.filter(deletion_started_at__lte=soon)
         return backups

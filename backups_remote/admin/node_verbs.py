@@ -109,7 +109,7 @@ class NodeVerbsAdmin(PageAdmin[Node]):
 
     @calls_lifecycle
     def probe_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        """Ask the daemon how it is, and say what came of it."""
+        """Ask whether the daemon answers, and show the result."""
         node = self._allowed(request, object_id, may=self.has_probe_permission(request))
         if node is None:
             return feedback.to_page(self, object_id)

@@ -1,7 +1,7 @@
 """What is going on with a backup: how much of it has arrived, or what is waited for.
 
-The page itself asks no store, so that it is there at once when a store does not answer. A small
-script asks this view for the numbers, and keeps asking.
+Loading the page calls no store, so that it appears at once even if a store does not answer. A
+small script asks this view for the numbers, and keeps asking.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Reasons that the lifecycle gives, in the user's language.
 
-The lifecycle speaks English: its words end in daemons' logs and in the rows. Those that an operator
-meets in the admin are named here, so that the catalogues have them. Others, such as a store's own
-words, are shown as they are.
+The lifecycle's reasons are in English: they end up in daemons' logs and in the rows. Those that an
+operator sees in the admin are listed here, so that the catalogues have them. Others, such as a
+store's own words, are shown as they are.
 """
 
 from __future__ import annotations

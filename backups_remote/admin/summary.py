@@ -99,7 +99,7 @@ class OverdueServers:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What the template shows. ``note`` says when was counted, if that was not just now."""
+    """What the template shows. ``note`` says when the counts were made, if not just now."""
 
     states: Sequence[StateCount]
     note: str

@@ -52,7 +52,8 @@ def ago(moment: dt.datetime) -> str:
 def in_whole_units(duration: dt.timedelta, phrases: Mapping[str, Any]) -> str:
     """The one of ``phrases`` that says ``duration`` exactly, to the minute.
 
-    They are for ``"days"``, from the third on, ``"hours"`` and ``"minutes"``, each with its plural.
+    Its keys are ``"days"``, used from three days on, ``"hours"`` and ``"minutes"``. Each phrase has
+    its plural.
     """
     seconds = int(duration.total_seconds())
     if seconds >= 3 * _DAY and seconds % _DAY == 0:

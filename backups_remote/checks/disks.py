@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def check_aliases(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
-    """Check that no alias of ``STORAGES`` hides behind the nodes' own disk."""
+    """Check that no alias of ``STORAGES`` has the name of the nodes' own disk."""
     del app_configs, kwargs
     if WINGS_DISK not in settings.STORAGES or not is_usable():
         return []

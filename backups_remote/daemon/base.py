@@ -52,7 +52,7 @@ class Daemon(ABC):
 
     @abstractmethod
     def delete_backup(self, backup: Backup) -> Deletion:
-        """Have the daemon delete the archive from its own disk. One that is gone is done."""
+        """Have the daemon delete the archive from its own disk. A missing one counts as deleted."""
 
     @abstractmethod
     def download_url(self, backup: Backup, *, user_uuid: UUID) -> str:

@@ -96,7 +96,7 @@ class WingsDaemon(Daemon):
     def delete_backup(self, backup: Backup) -> Deletion:
         """``DELETE /api/servers/{server}/backup/{backup}``.
 
-        A 404 in the daemon's own words says that it is gone. A proxy's says nothing of it.
+        A 404 from the daemon itself means that the archive is gone; a proxy's proves nothing.
         """
         answer = self._call(
             "DELETE", f"/api/servers/{backup.server_uuid}/backup/{backup.uuid}", gone={404}
@@ -223,7 +223,7 @@ class _Tracker:
     """Notes whether a connection was made, TLS included: until then nothing can have begun.
 
     urllib3 raises the same error for a broken handshake and for a connection that broke later. And
-    its limits are for one read each: a peer that sends a byte now and then meets them all.
+    its limits apply to each read: a peer that sends a byte now and then never exceeds them.
     """
 
     def __init__(self) -> None:

@@ -34,7 +34,7 @@ def accept_copies(
     """Accept, object by object, what a copied bucket holds in place of the archives on ``disk``.
 
     A copy has an ETag and a version of its own, so that its backup would be neither restored nor
-    deleted. One of the same size and with the same mark is written onto the row. Anything else is
+    deleted. A copy with the same size and mark is recorded on the row. Anything else is
     left as it is, with the reason in its outcome. Completed backups alone are looked at; ``among``
     narrows it to some of them, where a list of all outcomes would be long. A row that knows its
     object already has no outcome.
@@ -60,7 +60,7 @@ def _accept(
     backups: Iterator[Backup], backend: StorageBackend, *, dry_run: bool
 ) -> Iterator[CopyOutcome]:
     def look(backup: Backup) -> StoredObject | None:
-        # A copy's versions are its own: the latest is it, unless the row's own is still there.
+        # A copy has another version id: take the latest, unless the row's own is still there.
         return _own_version(backup, backend) or backend.stat(backup.object_key)
 
     for backup, found in in_parallel(backups, look, _WORKERS):

@@ -1,7 +1,7 @@
 """Completing a reported backup: have the store put the parts together, then verify the object.
 
-What asks the store leaves the database alone, so that it may run in any thread:
-``find_verified_object`` and ``complete_and_verify``. What moves the row is apart.
+The functions that call the store leave the database alone, so that they may run in any thread:
+``find_verified_object`` and ``complete_and_verify``. Separate functions move the row.
 """
 
 from __future__ import annotations
@@ -129,8 +129,8 @@ def look_for_unsent(
 ) -> StoredObject | Literal[Look.REFUSED] | None:
     """As ``find_verified_object``, for a backup of which perhaps no completion was ever sent.
 
-    The panel alone completes uploads: one that is open has made no object. If a look is refused
-    and the upload is gone, there is none by all signs; but nothing proves it.
+    Only the panel completes uploads: an open one has produced no object. If a look is refused and
+    the upload is gone, there is probably no object, but nothing proves it.
 
     Raises:
         StorageUnavailable: the store could not be asked, or refused although a completion was sent.

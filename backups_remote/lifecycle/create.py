@@ -77,7 +77,7 @@ def _create(server: Server, *, disk: str | None, rotating: bool, **fields: Any) 
 
 def _patterns(ignored_files: Iterable[str]) -> list[str]:
     if isinstance(ignored_files, str):
-        # Taken for an iterable, it would be a pattern a letter.
+        # As an iterable, it would give one pattern per letter.
         raise TypeError("ignored_files: a list of patterns is needed, not one string.")
     patterns = list(ignored_files)
     if not all(isinstance(pattern, str) for pattern in patterns):

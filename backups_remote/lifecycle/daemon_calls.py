@@ -1,4 +1,4 @@
-"""The verbs that call a node's daemon: the row first, then the call, then what it says of the row.
+"""The verbs that call a node's daemon: write the row, make the call, update the row by its outcome.
 
 Only what has certainly not begun is taken back. After any other fault the daemon may be at work:
 the row is left to its report, or to the sweep.
@@ -93,7 +93,7 @@ def restore(
     """
     get_daemon(_node_of_server(backup))  # before anything is written
     link = start_restore(backup, lifespan=lifespan)
-    # Not before: a restart while the store was asked ended nothing of this.
+    # Not earlier: a restart during the store call above did not end this restore.
     began = backup.restore_began_at or timezone.now()  # safeguard: earlier-restart-ended-nothing
     try:
         daemon = get_daemon(_node_of_server(backup))

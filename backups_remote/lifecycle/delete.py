@@ -46,7 +46,7 @@ _ERRORS: Final = {
 
 
 def delete_backup(backup: Backup) -> StoredObject | None:
-    """Delete an ended backup: its archive, then its row. One that is gone is gone.
+    """Delete an ended backup: its archive, then its row. It is no error if it is gone already.
 
     The row is marked as being deleted first. If the panel dies after that, the sweep finishes the
     deletion. It is taken back only if the store refuses for good, by a retention period or for want

@@ -76,8 +76,8 @@ def erase(backup: Backup, backend: StorageBackend) -> Erasure:
 def take_back(backup: Backup, erasure: Erasure) -> bool:
     """Take back a deletion that the store refused, if the archive was seen whole; note why.
 
-    False while another call that erases may be under way: the sweep tries again. So it does for
-    what failed, of which there is nothing to keep.
+    False while another call that erases may be under way: the sweep tries again. The same
+    goes for a failed backup, of which there is nothing to keep.
     """
     kept, reason = erasure.kept, erasure.refusal
     retained_until = None if kept is None else kept.retained_until

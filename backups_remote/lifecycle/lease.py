@@ -1,6 +1,6 @@
 """Claims on reported backups: leases that a living holder renews.
 
-A claim holder completes a backup in the store alone for as long as it lives. If its process dies,
+As long as a claim holder lives, it alone completes the backup in the store. If its process dies,
 the claim ends within ``LEASE``: a node tries again for about 30 seconds, and its later tries must
 find the backup free. Losing a lease does no harm: the object in the store decides, and every
 transition that needs the claim names its holder.

@@ -21,8 +21,8 @@ def why_protected(backup: Backup) -> str:
     """Which rows protect ``backup``; "" if none does.
 
     They are of a model of the host project with a foreign key whose ``on_delete`` is PROTECT or
-    RESTRICT: to the backup, or to a row that would be deleted along with it. Django asks them when
-    the row is deleted, which is after its archive.
+    RESTRICT: to the backup, or to a row that would be deleted along with it. Django checks them
+    only when the row is deleted, and by then its archive is gone.
     """
     if not _has_foreign_relations():
         return ""

@@ -34,7 +34,7 @@ LINK_LIFESPAN: Final = dt.timedelta(hours=1)
 
 
 def start_restore(backup: Backup, *, lifespan: dt.timedelta = LINK_LIFESPAN) -> str | None:
-    """Mark the server as restoring; the link that its daemon is to fetch (None: its own disk).
+    """Mark the server as restoring; return the link for its daemon (None: the node's own disk).
 
     The archive is looked at before anything is said to the daemon, which may delete the server's
     files before it fetches. From then on the backup is not deleted, until its node reports the
@@ -72,8 +72,8 @@ def cancel_restore(backup: Backup, *, reason: str = "") -> None:
     """Take ``start_restore`` back: the daemon refused, or was certainly not reached.
 
     Called with the instance that ``start_restore`` was called with, it ends that restore, and not
-    a later one of the same backup that has begun since. Any other instance ends either. ``reason``
-    is for the event.
+    a later one of the same backup that has begun since. Any other instance
+    ends whichever of them is going on. ``reason`` is for the event.
     """
     ended = Server.end_restore(
         backup.server_id,

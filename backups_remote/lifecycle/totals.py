@@ -1,9 +1,9 @@
 """How many backups there are, for the summary above the admin's list.
 
-No index serves these counts, because each would make every report slower. So what there is little
-of is counted along the partial indexes that there are, up to a bound. What there is much of is
-counted when it is asked for only in a small table; in a large one the sweep counts it now and
-then, and keeps the result in ``BackupTotals``.
+No index serves these counts, because each would make every report slower. So rare rows
+are counted along the partial indexes that exist, up to a bound. Frequent ones are counted on
+demand only in a small table; in a large one the sweep counts them now and then, and keeps the
+result in ``BackupTotals``.
 """
 
 from __future__ import annotations
@@ -146,7 +146,7 @@ class Totals:
 
     @cached_property
     def overdue(self) -> Overdue | None:
-        """The servers without a recent backup, in the way of ``ended``.
+        """The servers without a recent backup, counted as ``ended`` is.
 
         None also if the setting ``BACKUP_OVERDUE_AFTER`` is.
         """

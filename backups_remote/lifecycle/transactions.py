@@ -50,8 +50,8 @@ def refuse_open_transaction(verb: str) -> None:
 def locked_server(server_id: int) -> Iterator[Server]:
     """Lock a server's row for a short transaction, in which no store may be called.
 
-    What begins a restore, what begins a deletion and what counts backups against the limit run
-    one after the other under this lock. An UPDATE locks the row on every database, SELECT … FOR
+    Beginning a restore, beginning a deletion and counting backups against the limit take turns
+    under this lock. An UPDATE locks the row on every database, SELECT … FOR
     UPDATE does not. A restore that has overrun its time limit is ended first, as failed.
 
     Raises:

@@ -93,7 +93,7 @@ def _write(stream: IO[str], text: str) -> None:
 
 
 def lead_nowhere(stream: IO[str]) -> None:
-    """Python writes what is buffered when it exits, and would complain."""
+    """Send the rest of ``stream`` nowhere: Python flushes it at exit, and would complain."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     try:
         os.dup2(nowhere, stream.fileno())

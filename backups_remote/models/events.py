@@ -179,7 +179,7 @@ _APPEND_ONLY: Final = "Events are only ever added: they are neither changed nor 
 
 
 def in_words(duration: dt.timedelta) -> str:
-    """A duration in whole units, such as ``"7 h"``; days from the third on."""
+    """A duration in whole units, such as ``"7 h"``; in days from 48 hours on."""
     seconds = max(int(duration.total_seconds()), 0)
     if seconds < _MINUTE:
         return f"{seconds} s"

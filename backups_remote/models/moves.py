@@ -37,7 +37,7 @@ class BackupMoves(BackupFields):
         /,
         **changes: Any,
     ) -> bool:
-        """Change the row if it meets ``guard`` and its fields named in ``same`` are still these.
+        """Change the row if it meets ``guard`` and the fields in ``same`` still have these values.
 
         ``note`` becomes an event, committed together with the change.
         """

@@ -97,7 +97,7 @@ class GuardedModel(models.Model):
         if named is None:
             return self.writable_fields()
         names = {*named}
-        # update_or_create() names every column with a default of the moment of saving.
+        # update_or_create() names every column that is set on saving, such as ``updated_at``.
         dated = {
             field.name
             for field in self._meta.local_concrete_fields

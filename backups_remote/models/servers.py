@@ -242,7 +242,7 @@ class Server(GuardedModel):
         """Clear the status "restoring" of the server if it is ``backup`` that is being restored.
 
         With ``began_at``, only if that very restore is going on, and not a later one of the same
-        backup. A row that does not say which backup it is takes any backup's word for it. ``kind``
+        backup. If the row does not say which backup it is, any backup will do. ``kind``
         and ``detail`` are those of the event.
         """
         changes = {

@@ -171,7 +171,7 @@ def test_answer_without_a_date_says_nothing_of_the_clock():
 @pytest.mark.parametrize(
     ("options", "code", "hint"),
     [
-        ({"secret_key": "another"}, "SignatureDoesNotMatch", "The secret key is another"),
+        ({"secret_key": "another"}, "SignatureDoesNotMatch", "The secret key differs"),
         ({"access_key": "nobody"}, "InvalidAccessKeyId", "does not know the access key"),
         ({"bucket_name": "no-such-bucket"}, "NoSuchBucket", "Make the bucket"),
     ],

@@ -95,7 +95,7 @@ def has_its_disk(backup: Backup) -> bool:
 def is_kept_by_store(backup: Backup) -> bool:
     """Whether the store has refused to delete this archive, and would do so again by all signs.
 
-    Until the end of the retention period that it told; without one, for a day.
+    Until the end of the retention period that it named; if it named none, for a day.
     """
     until, refused_at = backup.retained_until, backup.deletion_refused_at
     if until is not None and aware(until) > aware(timezone.now()):

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def is_only_silent(backup: Backup) -> bool:
-    """Whether nothing speaks against ``backup`` but that its node never called.
+    """Whether the only thing wrong with ``backup`` is that its node never called.
 
     Until it asks for URLs, a node that is archiving gives no sign of life. A refused report is one.
     """

@@ -1,7 +1,7 @@
 """The sweep: finish interrupted work, and remove uploads that no row owns.
 
 Store calls run in a pool of threads that never touch the database; the rows' transitions run in
-the caller's thread. So a sweep behaves inside a test's transaction as it does at night.
+the caller's thread. So a sweep behaves inside a test's transaction as it does in production.
 """
 
 from __future__ import annotations
@@ -128,7 +128,7 @@ def _steps(rows: RowSweep, disk: str | None) -> Iterator[Iterator[SweepOutcome]]
 
 
 def _acting(outcomes: Generator[SweepOutcome, None, None], actor: Actor) -> Iterator[SweepOutcome]:
-    """``outcomes``, worked for as ``actor``; between two of them the reader acts as itself."""
+    """``outcomes``, produced as ``actor``; between two of them, the reader's own actor applies."""
     with contextlib.closing(outcomes):
         while True:
             # Its reader may have begun one since.
@@ -141,6 +141,6 @@ def _acting(outcomes: Generator[SweepOutcome, None, None], actor: Actor) -> Iter
 
 
 def _on(disk: str | None) -> BackupQuerySet:
-    # Not a replica's: what it does not know yet would be an orphan.
+    # Not from a replica: an upload whose row it lacks would look like an orphan.
     backups = Backup.objects.using(router.db_for_write(Backup))  # safeguard: sweep-from-primary
     return backups if disk is None else backups.filter(disk=disk)

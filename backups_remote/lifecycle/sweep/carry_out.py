@@ -247,7 +247,7 @@ class CarryOut:
             yield SweepOutcome(SweepAction.ERROR, str(server.uuid), "", explain(error))
 
     def close_silence(self, backup: Backup) -> bool:
-        """Open a backup that failed in silence no more; False if it was opened meanwhile.
+        """Keep a backup that failed in silence from being reopened; False if it already was.
 
         Two uploads of one backup: the second finds it closed already.
         """

@@ -68,7 +68,7 @@ class Effects(Protocol):
         """Rotate the backups of a server whose rotation is due."""
 
     def close_silence(self, backup: Backup) -> bool:
-        """Open a backup that failed in silence no more; False if it was opened meanwhile."""
+        """Keep a backup that failed in silence from being reopened; False if it already was."""
 
     def abort_orphan(self, orphan: OpenUpload, backend: StorageBackend) -> None:
         """Abort an upload that no row owns. Runs in any thread."""

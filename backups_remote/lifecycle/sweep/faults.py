@@ -1,4 +1,4 @@
-"""A fault of the database is one row's: the other rows go on."""
+"""A database error concerns one row only: the sweep goes on with the others."""
 
 from __future__ import annotations
 

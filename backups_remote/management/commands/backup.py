@@ -115,7 +115,7 @@ class Command(WorkCommand):
             raise database_failed(error) from None
 
     def _rotate(self, server: Server) -> None:
-        """Say what was rotated out. An old backup that cannot be deleted costs no new one."""
+        """Say what was rotated out. One that cannot be deleted does not stop the new backup."""
         try:
             deleted = lifecycle.rotate_backups(server)
         except (StorageError, DaemonError) as error:

@@ -68,7 +68,7 @@ class ReportTransitions(BackupMoves):
             upload_size=size,  # safeguard: streamed-size-recorded
             reported_etags=list(etags),
             reported_at=timezone.now(),
-            # Before it is sent: nothing is known of it if the panel dies over it.
+            # Set before it is sent: if the panel dies meanwhile, its outcome is unknown.
             completion_sent_at=timezone.now(),
             claimed_until=claimed_until,
             claimed_by=new_holder(),

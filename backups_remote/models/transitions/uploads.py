@@ -36,8 +36,8 @@ class UploadTransitions(BackupMoves):
     ) -> bool:
         """PENDING or UPLOADING → UPLOADING, replacing the very upload that this instance saw.
 
-        So does FAILED, where that was for silence alone. ``size`` is None where the archive is
-        streamed: its report tells the size.
+        Also from FAILED, if it failed for silence alone. ``size`` is None where the archive is
+        streamed: its report gives the size.
         """
         is_first = not self.upload_id
         kind = EventKind.UPLOAD_STARTED if is_first else EventKind.UPLOAD_REPLACED

@@ -25,7 +25,7 @@
 | ``backups_remote.W104`` | the access key may not list unfinished uploads |
 | ``backups_remote.W105`` | only the panel uses a proxy, or a CA of its own |
 | ``backups_remote.W106`` | archives are stored in a class from which nothing can be fetched |
-| ``backups_remote.W107`` | the access key is not shown that an object is missing |
+| ``backups_remote.W107`` | the access key cannot see that an object is missing |
 | ``backups_remote.W108`` | the panel does not reach the endpoint that nodes use |
 """
 
@@ -59,7 +59,7 @@ if TYPE_CHECKING:
 _HINTS: Final[Mapping[str, str]] = {
     "NoSuchBucket": "Make the bucket, or correct OPTIONS['bucket_name'].",
     "InvalidAccessKeyId": "The store does not know the access key: correct it.",
-    "SignatureDoesNotMatch": "The secret key is another than the store's: correct it.",
+    "SignatureDoesNotMatch": "The secret key differs from the store's: correct it.",
 }
 
 

@@ -175,8 +175,8 @@ def _presign_for_the_region(context: dict[str, Any], **_: Any) -> None:
     """Have botocore sign URLs for the region's host, which its other calls go to.
 
     By default it signs them for the global one, which answers for us-east-1 alone: it redirects
-    requests for buckets of other regions, to a host that was not signed, or refuses them. The
-    context of a call that is no presigning has no use for the word.
+    requests for buckets of other regions, to a host that was not signed, or refuses them. In
+    the context of any other call, this entry has no effect.
     """
     context["use_global_endpoint"] = False
 

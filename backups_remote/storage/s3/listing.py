@@ -30,7 +30,7 @@ class UploadPage:
     """One page of ListMultipartUploads, without what the page before has listed already."""
 
     uploads: tuple[OpenUpload, ...]
-    #: Whether a store that calls itself so names every upload.
+    #: Whether a store with this Server header names every upload.
     lists_every_upload: bool
 
 

@@ -50,7 +50,7 @@ def check_options(alias: str, storage: Any) -> Iterator[CheckMessage]:
 
 
 def _of_types(alias: str, storage: Any) -> Iterator[CheckMessage]:
-    """What would make other checks stumble."""
+    """Options that would make the other checks raise errors."""
     for name, kind, optional in (
         ("bucket_name", str, True),
         ("access_key", str, True),

@@ -1,7 +1,7 @@
-"""One upload on trial, for ``check --deploy``: begun, sent as a node would, listed and aborted.
+"""A trial upload, for ``check --deploy``: begun, sent as a node would, listed and aborted.
 
-Nothing of it stays, and no object is made. What fails is told step by step, with the store's
-answer: a node would fail in the same way, at night.
+Nothing is left behind, and no object is made. Each step that fails is reported, with the store's
+answer: a node would fail in the same way.
 """
 
 from __future__ import annotations
