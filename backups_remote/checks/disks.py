@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from django.conf import settings
 from django.core import checks
 from django.core.checks import CheckMessage, Error
+from django.core.exceptions import ImproperlyConfigured
 from django.db import DatabaseError, router
 
 from backups_remote.addresses import is_internal
@@ -134,7 +135,7 @@ def _disks_for_backups(databases: Sequence[str] | None) -> list[str]:
 
 
 def _disks_of_rows(databases: Sequence[str]) -> set[str]:
-    """The disks that nodes and servers name; none where their tables are not there yet."""
+    """The disks that nodes and servers name; none where their tables cannot be read."""
     found: set[str] = set()
     try:
         for model in (Node, Server):
@@ -142,6 +143,6 @@ def _disks_of_rows(databases: Sequence[str]) -> set[str]:
             if alias in databases:
                 rows = model.objects.using(alias).exclude(disk="")
                 found.update(rows.values_list("disk", flat=True).distinct())
-    except DatabaseError:
-        return set()
+    except (DatabaseError, ImproperlyConfigured):
+        return set()  # not migrated yet, not reachable, or no database is configured
     return found

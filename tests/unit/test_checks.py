@@ -11,7 +11,7 @@ from botocore.exceptions import EndpointConnectionError
 from django.core import checks
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management import call_command
-from django.db import connection
+from django.db import OperationalError, ProgrammingError, connection
 from storages.backends.s3 import S3Storage
 
 from backups_remote import checks as ours
@@ -235,12 +235,17 @@ def test_disks_of_rows_are_checked_where_a_database_may_be_asked(settings):
 
 
 @pytest.mark.django_db
-def test_rows_are_not_asked_for_before_the_first_migration(settings):
+@pytest.mark.parametrize("error", [ImproperlyConfigured, OperationalError, ProgrammingError])
+def test_rows_that_cannot_be_read_name_no_disk(settings, error):
     settings.BACKUPS_REMOTE = {"REPORT_REPLAY_WINDOW": 300}
-    with connection.cursor() as cursor:
-        cursor.execute("ALTER TABLE backups_remote_server RENAME TO hidden_server")
     NodeFactory(disk="gone")
-    assert ours.check_connections(None, databases=["default"]) == []
+
+    def fail(*_):
+        raise error
+
+    with connection.execute_wrapper(fail):
+        assert ours.check_connections(None, databases=["default"]) == []
+    assert ids(ours.check_connections(None, databases=["default"])) == ["backups_remote.E100"]
 
 
 def test_e100_any_exception_while_building_a_disk(settings):
