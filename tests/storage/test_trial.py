@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from types import SimpleNamespace
 
 import botocore.auth
 import pytest
@@ -133,13 +134,28 @@ def test_upload_that_reaches_nothing(proxy):
         assert "does not reach 127.0.0.1:" in one("E112")
 
 
+def shift_clocks(monkeypatch, shift):
+    """That of the app, and that which botocore signs with."""
+
+    def now():
+        return dt.datetime.now(dt.UTC) + shift
+
+    class Shifted(dt.datetime):
+        @classmethod
+        def utcnow(cls):
+            return now().replace(tzinfo=None)
+
+    monkeypatch.setattr(trial, "_now", now)
+    if hasattr(botocore.auth, "get_current_datetime"):
+        monkeypatch.setattr(botocore.auth, "get_current_datetime", now)
+    else:  # older versions
+        monkeypatch.setattr(botocore.auth, "datetime", SimpleNamespace(datetime=Shifted))
+
+
 @pytest.mark.parametrize(("shift", "words"), [(40 * MINUTE, "ahead of"), (-40 * MINUTE, "behind")])
 def test_clock_that_is_off_says_so(disk, monkeypatch, shift, words):
     """The store's own answer: nothing of it is made up."""
-    monkeypatch.setattr(
-        botocore.auth, "get_current_datetime", lambda: dt.datetime.now(dt.UTC) + shift
-    )
-    monkeypatch.setattr(trial, "_now", lambda: dt.datetime.now(dt.UTC) + shift)
+    shift_clocks(monkeypatch, shift)
     message = one("E116")
     assert f"seconds {words} that of the store" in message
     assert "credential" not in message.lower()
