@@ -38,11 +38,12 @@ TORTURE = (*PYTEST, "-s", "-m")
 
 @dataclass(frozen=True)
 class Part:
-    """A command, with the variable that holds the URL of its database."""
+    """A command; ``database`` says which server's URL it is given, ``variable`` under which name."""
 
     name: str
     command: tuple[str, ...]
     database: str = ""
+    variable: str = "DATABASE_URL"
     environment: dict[str, str] = field(default_factory=dict)
     #: Whether it is one process, which leaves the second core to another such part.
     is_single: bool = False
@@ -63,7 +64,7 @@ PARTS = [
     Part("between", (*NOX, "between")),
     Part("newest", (*NOX, "newest"), environment={"REQUIRE_BROWSER": "1"}),
     Part("lowest", (*NOX, "lowest")),
-    Part("benchmarks", ("make", "bench")),
+    Part("benchmarks", ("make", "bench"), "POSTGRES_URL", variable="BENCH_POSTGRESQL_URL"),
 ]
 
 
@@ -104,7 +105,7 @@ def run(part, urls):
     for name in ("ONLY", "MAKEFLAGS", "MAKEOVERRIDES", "MAKELEVEL"):
         environment.pop(name, None)
     if part.database:
-        environment["DATABASE_URL"] = urls[part.database]
+        environment[part.variable] = urls[part.database]
     began = time.monotonic()
     counts = Counter()
     with (LOGS / f"{part.name}.log").open("w", encoding="utf-8") as log:
