@@ -9,7 +9,7 @@ from benchmarks import presigning
 from benchmarks.figures import Figure, Section, milliseconds
 from benchmarks.panel import environment, manage, populate, running_panel
 from benchmarks.small import Client
-from benchmarks.timing import ROUNDS, side_by_side
+from benchmarks.timing import ROUNDS, Times, side_by_side
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,7 +28,7 @@ def run(store: Store, scratch: Path, progress: Callable[[str], None]) -> tuple[S
     node = populate(env, pending=len(PART_COUNTS) * 2 * (ROUNDS + 1))["nodes"][0]
     backups = iter(node["pending"])
     floor = _Floor(store)
-    curve: dict[int, dict[str, float]] = {}
+    curve: dict[int, Times] = {}
     with running_panel(env) as address:
         client = Client(address, node["bearer"])
         for count in PART_COUNTS:
@@ -63,13 +63,13 @@ class _Floor:
         return json.dumps({"parts": self.urls[:count], "part_size": PART_SIZE})
 
 
-def _figures(times: dict[str, float]) -> Section:
+def _figures(times: Times) -> Section:
     ours, plain, floor = times["ours"], times["plain DRF + boto3"], times["floor"]
     section = Section(f"The whole answer for {PART_COUNTS[-1]:,} parts, over HTTP")
     section.figures += [
         Figure(
             "Times faster than plain DRF + boto3",
-            plain / ours,
+            times.ratio("plain DRF + boto3", "ours"),
             15,
             milliseconds(ours),
             f"{milliseconds(plain)} plain",
@@ -77,7 +77,7 @@ def _figures(times: dict[str, float]) -> Section:
         ),
         Figure(
             "Time, beside presigning floor + JSON + create call",
-            ours / floor,
+            times.ratio("ours", "floor"),
             3,
             milliseconds(ours),
             f"{milliseconds(floor)} floor",

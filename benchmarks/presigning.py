@@ -101,14 +101,14 @@ def run(progress) -> Section:
     section.figures += [
         Figure(
             "Time, beside the bare SHA-256 and HMAC",
-            cheap["ours"] / cheap["floor"],
+            cheap.ratio("ours", "floor"),
             1.5,
             milliseconds(cheap["ours"]),
             f"{milliseconds(cheap['floor'])} floor",
         ),
         Figure(
             "Times faster than boto3",
-            dear["boto3"] / dear["ours"],
+            dear.ratio("boto3", "ours"),
             40,
             milliseconds(dear["ours"]),
             f"{milliseconds(dear['boto3'])} boto3",

@@ -94,7 +94,7 @@ def quote(sections: list[Section]) -> None:
     words = (
         f"A node that asks for the URLs of {PARTS:,} parts gets its answer in {answer.ours}, "
         f"{answer.ratio:.0f} times faster than from a plain Django REST framework and boto3 view. "
-        f"Signing them takes {presigning.ratio:.2g} times what the bare SHA-256 and HMAC cost."
+        f"Signing them takes {presigning.ratio:.3g} times what the bare SHA-256 and HMAC cost."
     )
     page = README.read_text(encoding="utf-8")
     before, mark, rest = page.partition(_QUOTE)
