@@ -76,7 +76,7 @@ lock: $(VENV)/.linting
 clean:
 	rm -rf $(VENV) .nox .trixie var build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
-$(VENV)/.installed: pyproject.toml constraints.txt
+$(VENV)/.installed: pyproject.toml constraints.txt Makefile
 	@echo "Setting up $(VENV) ..."
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed (make PYTHON=python3.13 ...)."; exit 1; }
 	@$(PYTHON) -m venv $(VENV)

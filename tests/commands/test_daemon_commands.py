@@ -249,7 +249,7 @@ def test_restore_on_a_terminal_shows_for_how_long(server, daemon):
     shown = Terminal()
 
     def end():
-        wait_until(lambda: "restoring for 0:00:0" in shown.getvalue(), "the line")
+        wait_until(lambda: "restoring for 0:" in shown.getvalue(), "the line")
         lifecycle.record_restore(row(), successful=True)
 
     daemon.answer = Answer(before=in_background(end))

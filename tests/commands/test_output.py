@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from django.core.management import call_command
 from django.core.management.base import CommandError
 
 from backups_remote.management.output import DroppingStream, WorkCommand
@@ -123,6 +124,14 @@ def test_list_ends_with_its_reader(panel, no_reader):
     process = panel.shell(command, panel.database, stdout=no_reader)
     _, said = process.communicate(timeout=300)
     assert said == "0\n"
+
+
+@pytest.mark.django_db
+def test_list_on_a_stream_of_its_own_leaves_standard_output(no_reader):
+    before = os.fstat(sys.stdout.fileno())
+    with os.fdopen(os.dup(no_reader), "w") as out:
+        call_command("list_backups", stdout=out)
+    assert os.path.samestat(os.fstat(sys.stdout.fileno()), before)
 
 
 class Broken(io.StringIO):

@@ -11,6 +11,7 @@ import threading
 import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 from urllib.parse import parse_qs, urlsplit
 
 import jwt
@@ -22,7 +23,7 @@ from django.utils import timezone
 from django.views.debug import ExceptionReporter
 
 from backups_remote import crypto
-from backups_remote.daemon import Daemon, Deletion, WingsDaemon, get_daemon
+from backups_remote.daemon import Daemon, Deletion, WingsDaemon, get_daemon, wings
 from backups_remote.exceptions import (
     DaemonError,
     DaemonNotConfigured,
@@ -263,6 +264,9 @@ def test_raised_limit_of_a_read_raises_that_of_the_call(scripted, backup, monkey
     class PatientDaemon(WingsDaemon):
         read_timeout = 300.0
 
+    class LimitedDaemon(PatientDaemon):
+        call_timeout = 90.0
+
     limits = []
 
     class Timer(threading.Timer):
@@ -270,10 +274,10 @@ def test_raised_limit_of_a_read_raises_that_of_the_call(scripted, backup, monkey
             limits.append(interval)
             super().__init__(interval, function)
 
-    monkeypatch.setattr(threading, "Timer", Timer)
-    for kind in (WingsDaemon, PatientDaemon, HurriedDaemon):
+    monkeypatch.setattr(wings, "threading", SimpleNamespace(Timer=Timer))
+    for kind in (WingsDaemon, PatientDaemon, LimitedDaemon):
         kind(backup.node).make_backup(backup)
-    assert limits == [70, 610, 0.5]
+    assert limits == [70, 610, 90]
 
 
 def test_host_that_answers_no_packet_was_not_reached(backup):

@@ -90,17 +90,26 @@ class Stage:
 class Scenario:
     """``prepare`` a backup; ``act`` once, which goes wrong; ``retry`` if the node is still there.
 
-    ``ends`` says how the backup may end when the node is gone, and when it tries again: "whole",
-    "failed" or "deleted", and ``is_done`` whether the last answer that the node heard is true.
+    ``gone`` and ``retried`` say how the backup may end when the node is gone, and when it tries
+    again: "whole", "failed" or "deleted". ``is_done`` says whether the last answer that the node
+    heard is true, and ``calls_store`` whether the act does.
     """
 
     name: str
     prepare: Callable
     act: Callable
-    retry: Callable
     gone: frozenset
     retried: frozenset
+    #: By default, the same again.
+    retry: Callable | None = None
     is_done: Callable = lambda _backup: True
+    calls_store: bool = True
+
+    def try_again(self, stage, backup, node):
+        """The status that the node heard last; None if it was never a final one."""
+        if self.retry is not None:
+            return self.retry(stage, backup, node)
+        return node.persist(self.act(stage, backup, {}))
 
 
 def _body(stage, backup):
@@ -136,10 +145,12 @@ def _restored(backup, headers):
 
 def _stream(node, backup, archive):
     """What Calagopus' daemon does, however often each step takes."""
-    assert node.persist(_parts(backup, {})) == 200
+    status = node.persist(_parts(backup, {}))
+    if status != 200:
+        return status
     with node.daemon() as daemon:
         parts = daemon.stream(backup, archive)
-    node.report(backup, archive, parts)
+    return node.report(backup, archive, parts)
 
 
 def _report(stage, backup, headers):
@@ -150,6 +161,10 @@ def _finished(stage):
     backup = stage.world.uploading(stage.server, stage.disk, stage.archive)
     stage.world.complete_in_store(backup)
     return backup
+
+
+def _completed(stage):
+    return stage.world.completed(stage.server, stage.disk, stage.archive)
 
 
 def _restoring(stage):
@@ -174,8 +189,12 @@ def _above_the_limit(stage):
 
 
 def _is_rotated(backup):
-    kept = Backup.objects.get(server=backup.server_id)
-    return kept.pk > backup.pk and kept.state is Backup.State.COMPLETED
+    """Of the two, the newer is whole, and the older is gone unless the store refused that."""
+    rows = Backup.objects.filter(server=backup.server_id)
+    older = rows.filter(pk=backup.pk).first()
+    newer = rows.exclude(pk=backup.pk).get()
+    is_gone = older is None or older.deletion_refused_at is not None
+    return is_gone and newer.state is Backup.State.COMPLETED
 
 
 WHOLE, FAILED, DELETED = frozenset({"whole"}), frozenset({"failed"}), frozenset({"deleted"})
@@ -185,23 +204,22 @@ SCENARIOS = [
         "GET",
         lambda s: s.world.pending(s.server, s.disk),
         lambda s, b, h: _get(b, len(s.archive), h),
-        lambda s, b, n: n.back_up(b, s.archive),
         FAILED,
         WHOLE,
+        lambda s, b, n: n.back_up(b, s.archive),
     ),
     Scenario(
         "GET with another size",
         lambda s: s.world.uploading(s.server, s.disk, b"x" * 1000, size=len(s.archive) - 1),
         lambda s, b, h: _get(b, len(s.archive), h),
-        lambda s, b, n: n.back_up(b, s.archive),
         FAILED,
         WHOLE,
+        lambda s, b, n: n.back_up(b, s.archive),
     ),
     Scenario(
         "success report",
         lambda s: s.world.uploading(s.server, s.disk, s.archive),
         _report,
-        lambda s, b, n: n.persist(_report(s, b, {})),
         WHOLE,
         WHOLE,
     ),
@@ -209,7 +227,6 @@ SCENARIOS = [
         "repeated report",
         lambda s: s.world.reported(s.server, s.disk, s.archive, claimed=False),
         _report,
-        lambda s, b, n: n.persist(_report(s, b, {})),
         WHOLE,
         WHOLE,
     ),
@@ -217,65 +234,47 @@ SCENARIOS = [
         "repeated report of a finished upload",
         lambda s: s.world.reported(s.server, s.disk, s.archive, claimed=False, finished=True),
         _report,
-        lambda s, b, n: n.persist(_report(s, b, {})),
         WHOLE,
         WHOLE,
     ),
-    Scenario(
-        "first report of a finished upload",
-        _finished,
-        _report,
-        lambda s, b, n: n.persist(_report(s, b, {})),
-        WHOLE,
-        WHOLE,
-    ),
+    Scenario("first report of a finished upload", _finished, _report, WHOLE, WHOLE),
     Scenario(
         "failure report",
         lambda s: s.world.uploading(s.server, s.disk, s.archive, parts=1),
         lambda s, b, h: _post(b, FAILURE, h),
-        lambda s, b, n: n.persist(_post(b, FAILURE, {})),
         FAILED,
         FAILED,
     ),
-    Scenario(
-        "deletion",
-        lambda s: s.world.completed(s.server, s.disk, s.archive),
-        _panel("delete"),
-        lambda s, b, n: n.persist(_panel("delete")(s, b, {})),
-        WHOLE | DELETED,
-        DELETED,
-    ),
+    Scenario("deletion", _completed, _panel("delete"), WHOLE | DELETED, DELETED),
     Scenario(
         "rotation",
         _above_the_limit,
         _panel("rotate"),
-        lambda s, b, n: n.persist(_panel("rotate")(s, b, {})),
         WHOLE | DELETED,
-        DELETED,
-        _is_rotated,
+        WHOLE | DELETED,
+        is_done=_is_rotated,
     ),
     Scenario(
         "lock",
-        lambda s: s.world.completed(s.server, s.disk, s.archive),
+        _completed,
         _panel("lock"),
-        lambda s, b, n: n.persist(_panel("lock")(s, b, {})),
         WHOLE,
         WHOLE,
-        lambda b: Backup.objects.get(pk=b.pk).is_locked,
+        is_done=lambda b: Backup.objects.get(pk=b.pk).is_locked,
+        calls_store=False,
     ),
     Scenario(
         "first parts of a stream",
         lambda s: s.world.pending(s.server, s.disk),
         lambda s, b, h: _parts(b, h),
-        lambda s, b, n: _stream(n, b, s.archive),
         FAILED,
         WHOLE,
+        lambda s, b, n: _stream(n, b, s.archive),
     ),
     Scenario(
         "report of a stream",
         lambda s: s.world.uploading(s.server, s.disk, s.archive, streamed=True),
         _report,
-        lambda s, b, n: n.persist(_report(s, b, {})),
         # Until it has come, nobody knows whether all parts are there.
         WHOLE | FAILED,
         WHOLE,
@@ -284,19 +283,19 @@ SCENARIOS = [
         "restore report",
         _restoring,
         lambda s, b, h: _restored(b, h),
-        lambda s, b, n: n.persist(_restored(b, {})),
         WHOLE,
         WHOLE,
-        _is_idle,
+        is_done=_is_idle,
+        calls_store=False,
     ),
     Scenario(
         "restart of the daemon",
         _restoring,
         lambda s, b, h: lambda d: d.reset(headers=h),
-        lambda s, b, n: n.persist(lambda d: d.reset()),
         WHOLE,
         WHOLE,
-        _is_idle,
+        is_done=_is_idle,
+        calls_store=False,
     ),
 ]
 
@@ -329,3 +328,4 @@ class Tally:
         """Say how it went; everything that was lost, in one failure."""
         print(f"{self.title}: {self.tried} cases tried, {len(self.lost)} lost", flush=True)
         assert self.lost == []
+        assert self.tried

@@ -45,6 +45,7 @@ LANES = 4
 #: How long a node tries where a dead panel's claim may outlast any node, in seconds.
 CLAIMED_PERSEVERANCE = 3
 BY_NAME = {scenario.name: scenario for scenario in SCENARIOS}
+CALLING_STORE = [scenario.name for scenario in SCENARIOS if scenario.calls_store]
 
 
 #: How many cases of each kind a short run plays, and which: the same in every run.
@@ -59,9 +60,9 @@ def sample(cases, size=SAMPLE, of=""):
     return random.Random(f"{SEED}{of}").sample(cases, min(size, len(cases)))
 
 
-def sampled_scenarios(of):
+def sampled_scenarios(of, names=BY_NAME):
     """Other ones for each kind of test that asks ``of`` itself."""
-    return sample(BY_NAME, SCENARIOS_SAMPLED, of)
+    return sample(names, SCENARIOS_SAMPLED, of)
 
 
 @pytest.fixture
@@ -93,7 +94,7 @@ def finish(stage, tally, played, sweep, *, may_stay_claimed):
         if fate == NODE[0]
     ]
     with ThreadPoolExecutor(16) as pool:
-        ends = pool.map(lambda one: one[1].retry(stage, one[2], one[3]), nodes)
+        ends = pool.map(lambda one: one[1].try_again(stage, one[2], one[3]), nodes)
         for (name, _, _, node), end in zip(nodes, ends, strict=True):
             # A panel that died in the middle of settling has claimed the backup for longer than
             # a node tries: 503 until then, and the command settles it.
@@ -218,7 +219,9 @@ def test_sampled_crashes_lose_nothing(stage, sweep):
 @pytest.mark.timeout(600)
 def test_sampled_store_faults_lose_nothing(stage, sweep):
     tally = Tally(f"faults, sampled by seed {SEED}")
-    run_faults(stage, tally, sweep, sample(fault_cases(stage, sampled_scenarios("faults"))))
+    run_faults(
+        stage, tally, sweep, sample(fault_cases(stage, sampled_scenarios("faults", CALLING_STORE)))
+    )
     tally.close()
 
 
@@ -233,7 +236,7 @@ def test_crash_at_any_step_loses_nothing(stage, sweep, name):
 
 @pytest.mark.torture
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("name", BY_NAME)
+@pytest.mark.parametrize("name", CALLING_STORE)
 def test_store_fault_at_any_call_loses_nothing(stage, sweep, name):
     tally = Tally(f"faults in {name}")
     run_faults(stage, tally, sweep, fault_cases(stage, [name]))

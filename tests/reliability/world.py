@@ -105,6 +105,7 @@ class World:
         backup = self.pending(server, disk)
         key, mark = self.key_of(backup), uuid.uuid4().hex
         upload_id = self.begin(key, mark)
+        announced = len(archive) if size is None else size
         pieces = cut(archive, PART_SIZE)
         etags = []
         for number, piece in enumerate(pieces[:parts], start=1):
@@ -120,7 +121,7 @@ class World:
             upload_id=upload_id,
             mark=mark,
             key=key,
-            size=None if streamed else len(archive) if size is None else size,
+            size=None if streamed else announced,
             part_size=PART_SIZE,
         )
         backup.etags = etags

@@ -9,6 +9,8 @@ from botocore.config import Config
 from django.core import checks
 from storages.backends.s3 import S3Storage
 
+from backups_remote import checks as ours
+from backups_remote.daemon.config import host_to_allow
 from backups_remote.storage import get_backend
 from backups_remote.storage.s3 import clients
 from backups_remote.storage.s3.options import why_no_location
@@ -40,6 +42,10 @@ def found(settings):
         messages = [m for m in checks.run_checks(databases=[]) if m.id.startswith("backups_remote")]
         assert all(message.hint for message in messages)
         assert not any("the secret" in f"{message.msg}{message.hint}" for message in messages)
+        if any(message.is_serious() for message in messages):
+            # Neither fails, nor says it again, nor asks the store.
+            assert ours.check_internal_addresses(None) == ours.check_connections(None) == []
+            assert host_to_allow("s3") == ""
         return messages
 
     return check

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-from typing import TYPE_CHECKING, Any, Final
+from typing import IO, TYPE_CHECKING, Any, Final, cast
 
 from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError
@@ -62,7 +61,8 @@ class Command(BaseCommand):
         except DatabaseError as error:
             raise database_failed(error) from None
         except BrokenPipeError:
-            lead_nowhere(sys.stdout)  # its reader has seen enough: "| head"
+            # Its reader has seen enough: "| head".
+            lead_nowhere(cast("IO[str]", self.stdout))
 
 
 def _line(backup: Backup) -> str:

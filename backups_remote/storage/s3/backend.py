@@ -99,12 +99,15 @@ class S3Backend(StorageBackend):
     def host_for_nodes(self) -> str | None:
         """The host of the public endpoint, of the disk's own, or of the one that boto3 is told.
 
-        boto3 looks into its environment (``AWS_ENDPOINT_URL_S3``) and its configuration file.
+        boto3 looks into its environment (``AWS_ENDPOINT_URL_S3``) and its configuration file. None
+        for a disk that ``check`` finds fault with: its clients may not be buildable.
         """
+        if any(message.is_serious() for message in self.check()):
+            return None
         endpoint = app_settings.public_endpoints.get(self.alias) or self._storage.endpoint_url
         try:
             return urlsplit(endpoint or self._built.signing.meta.endpoint_url).hostname
-        except StorageError:
+        except (StorageError, ValueError):  # no credentials; no URL, which another check reports
             return None
 
     # Keys
