@@ -38,6 +38,11 @@ class Ports:
     #: has ended, even if this process is killed first.
     lock: int
 
+    @property
+    def block(self) -> range:
+        """All ports that the lock is of."""
+        return range(self.numbers[0], self.numbers[0] + BLOCK)
+
 
 @contextlib.contextmanager
 def held_ports(count: int) -> Iterator[Ports]:

@@ -226,8 +226,11 @@ def _command(bucket: str, directory: Path, ports: Ports) -> list[str]:
 
 
 def _remove_sockets(ports: Ports) -> None:
-    """Remove the sockets that are named after these ports."""
-    for port in ports.numbers:
+    """Remove the sockets that are named after these ports.
+
+    After any port of the block: SeaweedFS moves on to the next one where one is taken.
+    """
+    for port in ports.block:
         for path in SOCKETS.glob(f"seaweedfs-*-{port + HIGHER}.sock"):
             path.unlink(missing_ok=True)
 

@@ -153,22 +153,28 @@ def test_store_removes_what_it_made_and_nothing_else(tmp_path):
 
 
 def sockets_of(store):
-    first = int(store.endpoint.rpartition(":")[2]) + HIGHER
+    return sockets_from(int(store.endpoint.rpartition(":")[2]))
+
+
+def sockets_from(port):
+    """Those whose names have a port of the block that begins there."""
     return {
         path.name
-        for number in range(first, first + ports.BLOCK)
+        for number in range(port + HIGHER, port + HIGHER + ports.BLOCK)
         for path in seaweedfs.SOCKETS.glob(f"seaweedfs-*-{number}.sock")
     }
 
 
-def test_port_taken_by_a_stranger_costs_one_try(monkeypatch):
+@pytest.mark.parametrize("which", ["volume.port", "admin.port"])
+def test_port_taken_by_a_stranger_costs_one_try(monkeypatch, which):
     """It listens on a port after the store's ports were chosen, before the store takes them."""
     taken = []
     real = seaweedfs._command
 
     def take_a_port_first(bucket, directory, held):
         if not taken:
-            listener = socket.create_server(("127.0.0.1", held.numbers[2] + HIGHER))
+            number = held.numbers[seaweedfs._PORTS.index(which)]
+            listener = socket.create_server(("127.0.0.1", number + HIGHER))
             taken.append((listener, held.numbers))
         return real(bucket, directory, held)
 
@@ -177,6 +183,7 @@ def test_port_taken_by_a_stranger_costs_one_try(monkeypatch):
         listener, numbers = taken[0]
         with listener:
             assert not store.endpoint.endswith(f":{numbers[0]}")
+            assert not sockets_from(numbers[0])
             store.try_out(client)
 
 
