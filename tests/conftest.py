@@ -7,11 +7,13 @@ import json
 import os
 import signal
 import uuid
+from pathlib import Path
 
 import botocore.session
 import hypothesis
 import pytest
 from django.core.servers.basehttp import WSGIRequestHandler
+from django.db import connections
 
 from backups_remote import signals
 from panel_site.seaweedfs import Store, running_store
@@ -40,6 +42,17 @@ def pytest_configure():
     """Shells ignore interrupts in the background, and so would this run; the watchdog needs them."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(scope="session")
+def django_db_modify_db_settings(django_db_modify_db_settings):
+    """Remove what SQLite leaves beside the test database when Django has removed that."""
+    yield
+    for alias in connections:
+        database = connections[alias]
+        if database.vendor == "sqlite" and (path := database.settings_dict["TEST"]["NAME"]):
+            for ending in ("-wal", "-shm"):
+                Path(f"{path}{ending}").unlink(missing_ok=True)
 
 
 @pytest.fixture(scope="session")

@@ -21,5 +21,8 @@ if DATABASES["default"]["ENGINE"].endswith("mysql"):
     # Whatever the server's default is.
     DATABASES["default"]["TEST"] = {"CHARSET": "utf8mb4"}
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+# Static files are looked for when they are asked for: every test has a handler of its own, which
+# would list them all.
+WHITENOISE_AUTOREFRESH = True
 # The package's own defaults, not the site's.
 BACKUPS_REMOTE = {}

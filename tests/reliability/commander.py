@@ -1,4 +1,7 @@
-"""The warm parent of ``panel.Commander``: reads a command a line, answers a line each."""
+"""The warm parent of ``panel.Commander``: reads a command a line, answers a line each.
+
+It is killed at its end, so its files are made in a directory that others remove, its argument.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from pathlib import Path
 import django
 from django.core.management import execute_from_command_line
 
-from tests.reliability.warm import warm_up
+from tests.reliability.warm import load_project, warm_up
 
 #: Longer than any command here takes; then the kernel ends it.
 _LONGEST = 60
@@ -45,7 +48,8 @@ def _in_child(wanted, out, steps):
 def main():
     django.setup()
     warm_up()
-    with tempfile.TemporaryDirectory() as directory:
+    load_project()
+    with tempfile.TemporaryDirectory(dir=sys.argv[1]) as directory:
         out, steps = f"{directory}/out", f"{directory}/steps"
         for line in sys.stdin:
             for path in (out, steps):

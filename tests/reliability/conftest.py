@@ -83,7 +83,7 @@ def panel(world, shared_panel):
 def shared_commander(shared_world, django_db_blocker):
     with django_db_blocker.unblock():
         site = shared_world.site(timeouts=LEASE)
-    with Commander(site) as commanding:
+    with Commander(site, shared_world.scratch) as commanding:
         yield commanding
 
 
@@ -109,7 +109,7 @@ def sweep(command):
 def commander(world):
     """Makes more that run commands, for several at once."""
     with contextlib.ExitStack() as running:
-        yield lambda: running.enter_context(Commander(world.site(timeouts=LEASE)))
+        yield lambda: running.enter_context(Commander(world.site(timeouts=LEASE), world.scratch))
 
 
 @pytest.fixture

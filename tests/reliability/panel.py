@@ -84,12 +84,13 @@ class Commander:
     Hundreds of commands are to be run, and importing Django and boto takes longer than they do.
     """
 
-    def __init__(self, site):
+    def __init__(self, site, directory):
         self.site = site
+        self.directory = directory
 
     def __enter__(self):
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "tests.reliability.commander"],
+            [sys.executable, "-m", "tests.reliability.commander", self.directory],
             cwd=ROOT,
             env=self.site.environment,
             stdin=subprocess.PIPE,

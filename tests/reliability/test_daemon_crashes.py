@@ -35,7 +35,7 @@ def stand_in(panel, node, server, tmp_path):
 @pytest.fixture
 def run(world, stand_in):
     """Runs commands of a panel that calls daemons."""
-    with Commander(world.site(timeouts=LEASE, DAEMON=DAEMON)) as commander:
+    with Commander(world.site(timeouts=LEASE, DAEMON=DAEMON), world.scratch) as commander:
         yield commander.run
 
 

@@ -1,9 +1,10 @@
-"""Makes processes that die by the hundred start fast: boto's description of S3 is parsed once."""
+"""Makes processes that die by the hundred start fast: what all of them load is loaded once."""
 
 import functools
 
 import boto3
 import botocore.loaders
+from django.core.checks import run_checks
 
 
 def warm_up():
@@ -13,3 +14,11 @@ def warm_up():
     known = functools.cache(lambda path: load(loader(), path))
     loader.load_file = lambda _self, path: known(path)
     boto3.client("s3", region_name="us-east-1").close()
+
+
+def load_project():
+    """Load the host project's routes and translations, which its checks need, and check it.
+
+    Every command does so at its start.
+    """
+    run_checks()
