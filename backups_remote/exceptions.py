@@ -130,7 +130,7 @@ class DiskNotConfigured(StorageUnavailable):
 
 
 class StorageRefused(StorageUnavailable):
-    """The store refuses the call: a right is missing, or a rule of the bucket forbids it."""
+    """The store refuses the call: a permission is missing, or a rule of the bucket forbids it."""
 
 
 class StorageTimeout(StorageUnavailable):

@@ -429,7 +429,7 @@ def test_deletion_that_another_took_back_is_refused_to_the_later_one(memory, mon
     assert backup.state is S.COMPLETED
 
 
-# Without the right to see that there is nothing
+# Without the permission to see that there is nothing
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from tests.support.proxy import Fault, Proxy
 pytestmark = pytest.mark.django_db(transaction=True)
 
 NOW = dt.timedelta(0)
-#: For each operation of the proxy: how it is called, and the right that an error names.
+#: For each operation of the proxy: how it is called, and the permission that an error names.
 CALLS = {
     "create": (lambda b, key: b.create_upload(key, "mark"), "s3:PutObject"),
     "list_parts": (lambda b, key: b.list_parts(key, "x"), "s3:ListMultipartUploadParts"),
@@ -49,10 +49,10 @@ def refusing(operation, **more):
 def test_refused_call_names_the_right_that_may_be_missing(proxy, disk, operation):
     backend = get_backend(disk)
     key = backend.object_key(uuid.uuid4(), uuid.uuid4())
-    call, right = CALLS[operation]
+    call, permission = CALLS[operation]
     with proxy.going_wrong(refusing(operation)), pytest.raises(StorageRefused) as caught:
         call(backend, key)
-    assert right in str(caught.value)
+    assert permission in str(caught.value)
 
 
 def test_object_under_a_retention_period_of_minio_is_a_refusal(proxy, disk):

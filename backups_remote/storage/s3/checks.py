@@ -100,7 +100,7 @@ def check_configuration(alias: str, storage: Any) -> list[CheckMessage]:
 def check_store(
     alias: str, clients: Callable[[], Clients], bucket: str, prefix: str
 ) -> list[CheckMessage]:
-    """Ask the store for its bucket, and check its credentials, its rights and its limits."""
+    """Ask the store for its bucket, and check its credentials, its permissions and its limits."""
     try:
         with translated_errors("a check of the bucket"):
             built = clients()

@@ -126,7 +126,7 @@ DROPS_UPLOADS_AFTER: Final[Mapping[str, dt.timedelta]] = {"minio": dt.timedelta(
 #: seen on a release of 2026-02: it lists by exact key, or uploads that began since its last start.
 LISTS_SOME_UPLOADS: Final[frozenset[str]] = frozenset({"minio"})
 
-#: The code by which every store refuses a call that a right is missing for, or that a rule forbids.
+#: The code for a call that lacks a permission, or that a rule forbids; of every store.
 _REFUSAL: Final = "AccessDenied"
 #: Other answers that say so, to one call.
 _OTHER_REFUSALS: Final[Mapping[Call, str]] = {
@@ -179,7 +179,7 @@ def error_for(call: Call | None, code: str, doing: str) -> StorageError:
 
 
 def is_refusal(call: Call, code: str) -> bool:
-    """Whether the store refuses this call for good: a right is missing, or a rule forbids it."""
+    """Whether the store refuses this call for good: it lacks a permission, or a rule forbids it."""
     return code in {_REFUSAL, _OTHER_REFUSALS.get(call)}
 
 

@@ -169,6 +169,6 @@ def _failed(backend: StorageBackend, what: str, error: StorageError, *, id: str)
     problem = clock_problem(backend.alias, headers_of(error))
     return problem or checks.Error(
         f"{what} on the disk {backend.alias!r}: {error}",
-        hint="docs/stores.md lists the rights that the access key needs.",
+        hint="docs/stores.md lists the permissions that the access key needs.",
         id=id,
     )

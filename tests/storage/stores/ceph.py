@@ -30,7 +30,7 @@ ON_OBJECTS = (
 NOT_CHECKED = {"s3:GetObject", "s3:GetObjectVersion", "s3:ListMultipartUploadParts"}
 ON_BUCKET = ("s3:ListBucket", "s3:ListBucketMultipartUploads")
 #: The key that is allowed them, as OPTIONS.
-FEW_RIGHTS = {"access_key": "few-rights", "secret_key": "few-rights-secret"}
+FEW_PERMISSIONS = {"access_key": "few-permissions", "secret_key": "few-permissions-secret"}
 ADMIN = ("radosgw-admin", "-n", "client.rgw")
 CAPS = {
     "mon.": {"mon": "allow *"},
@@ -102,21 +102,21 @@ def running():
         processes.wait(lambda: "1 up" in processes.run("ceph", "osd", "stat", **where))
         processes.start("rgw", "radosgw", "-f", "-n", "client.rgw", **where)
         processes.wait(lambda: listens(gateway))
-        for user in ("panel", "few-rights"):
+        for user in ("panel", "few-permissions"):
             _make_user(processes, user, where)
         processes.wait(lambda: makes_its_bucket(store))
         yield store
 
 
-def allow_few_rights(client, bucket, *, without=""):
+def allow_few_permissions(client, bucket, *, without=""):
     """Let a key do in a bucket what the panel needs, and no more; the key, as OPTIONS.
 
     What is not allowed is denied: else the gateway lets who has made an object do anything to it.
     """
     arn = f"arn:aws:s3:::{bucket}"
-    who = {"AWS": ["arn:aws:iam:::user/few-rights"]}
-    on_objects = [right for right in ON_OBJECTS if right != without]
-    on_bucket = [right for right in ON_BUCKET if right != without]
+    who = {"AWS": ["arn:aws:iam:::user/few-permissions"]}
+    on_objects = [each for each in ON_OBJECTS if each != without]
+    on_bucket = [each for each in ON_BUCKET if each != without]
     statements = [
         {"Effect": "Allow", "Action": on_objects, "Resource": [f"{arn}/*"]},
         {"Effect": "Allow", "Action": on_bucket, "Resource": [arn]},
@@ -128,7 +128,7 @@ def allow_few_rights(client, bucket, *, without=""):
         "Statement": [{**statement, "Principal": who} for statement in statements],
     }
     client.put_bucket_policy(Bucket=bucket, Policy=json.dumps(policy))
-    return FEW_RIGHTS
+    return FEW_PERMISSIONS
 
 
 def _make_user(processes, user, where):

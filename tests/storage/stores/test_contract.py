@@ -113,27 +113,27 @@ if NAME == "ceph":
         @pytest.fixture
         def backend(self, disk, store, settings, s3):
             self.store, self.settings, self.s3 = store, settings, s3
-            return self.few_rights(store.bucket)
+            return self.few_permissions(store.bucket)
 
         def rights_of(self, backend):
-            return ceph.FEW_RIGHTS
+            return ceph.FEW_PERMISSIONS
 
         def keeping_versions(self, backend):
             bucket = super().keeping_versions(backend)._bucket
-            return self.few_rights(bucket)
+            return self.few_permissions(bucket)
 
         def at_location(self, backend, location):
-            return self.few_rights(self.store.bucket, location=location)
+            return self.few_permissions(self.store.bucket, location=location)
 
-        def few_rights(self, bucket, *, without="", **options):
-            keys = ceph.allow_few_rights(self.s3, bucket, without=without)
-            return self.disk(f"few rights {options}", bucket_name=bucket, **keys, **options)
+        def few_permissions(self, bucket, *, without="", **options):
+            keys = ceph.allow_few_permissions(self.s3, bucket, without=without)
+            return self.disk(f"few permissions {options}", bucket_name=bucket, **keys, **options)
 
-    @pytest.mark.parametrize("right", [*ceph.ON_OBJECTS, *ceph.ON_BUCKET])
-    def test_missing_permission_is_noticed(disk, store, settings, s3, right):
+    @pytest.mark.parametrize("permission", [*ceph.ON_OBJECTS, *ceph.ON_BUCKET])
+    def test_missing_permission_is_noticed(disk, store, settings, s3, permission):
         contract = TestStoreWithFewRights()
         contract.store, contract.settings, contract.s3 = store, settings, s3
-        contract.few_rights = partial(contract.few_rights, without=right)
+        contract.few_permissions = partial(contract.few_permissions, without=permission)
         broken = []
         for scenario in (
             *("parts_become_an_object", "what_is_gone_counts_as_aborted"),
@@ -141,15 +141,15 @@ if NAME == "ceph":
             "a_version_is_looked_at_and_deleted_by_itself",
         ):
             try:
-                getattr(contract, f"test_{scenario}")(contract.few_rights(store.bucket))
+                getattr(contract, f"test_{scenario}")(contract.few_permissions(store.bucket))
             except StorageError:
                 broken.append(scenario)
-        assert bool(broken) == (right not in ceph.NOT_CHECKED)
+        assert bool(broken) == (permission not in ceph.NOT_CHECKED)
 
     def test_without_the_right_to_list_uploads_the_parts_tell(disk, store, settings, s3):
         contract = TestStoreWithFewRights()
         contract.store, contract.settings, contract.s3 = store, settings, s3
-        backend = contract.few_rights(store.bucket, without="s3:ListBucketMultipartUploads")
+        backend = contract.few_permissions(store.bucket, without="s3:ListBucketMultipartUploads")
         key = backend.object_key(uuid.uuid4(), uuid.uuid4())
         upload_id = backend.create_upload(key, "mark")
         assert backend.upload_exists(key, upload_id)
