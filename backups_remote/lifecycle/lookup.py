@@ -49,15 +49,14 @@ _NEEDED = (
     "completed_at",
     "deletion_started_at",
 )
+#: What an event tells of the server.
+_OF_SERVER = {"known_server_uuid": F("server__uuid"), "known_server_name": F("server__name")}
 #: Marks an instance that a look-up has just read.
 _LOOKED_UP = "_looked_up"
 _made_by = Lookup(  # safeguard: report-node-owner
     Backup,
     lambda node, uuid: (
-        Backup.objects.filter(node=node)
-        .filter(uuid=uuid)
-        .annotate(known_server_uuid=F("server__uuid"), known_server_name=F("server__name"))
-        .only(*_NEEDED)
+        Backup.objects.filter(node=node).filter(uuid=uuid).annotate(**_OF_SERVER).only(*_NEEDED)
     ),
     ("node", "uuid"),
 )
@@ -66,7 +65,7 @@ _restorable_on = Lookup(  # safeguard: restore-node-owner
     lambda node, uuid: (
         Backup.objects.filter(server__node=node)
         .filter(uuid=uuid)
-        .annotate(known_server_uuid=F("server__uuid"), known_server_name=F("server__name"))
+        .annotate(**_OF_SERVER)
         .only("uuid", "server")
     ),
     ("node", "uuid"),

@@ -120,12 +120,19 @@ def test_sweep_of_one_disk_leaves_rotations(server):
     assert sweep(disk="memory") == []
 
 
-def test_server_that_goes_away_does_not_stop_the_next(server, monkeypatch):
-    others = ServerFactory(backup_limit=2)
-    for one in (server, others):
+@pytest.fixture
+def next_server(server, memory):
+    """The server whose rotation is due after ``server``'s."""
+    following = ServerFactory(backup_limit=2)
+    for one in (server, following):
         completed_backup(one)
         completed_backup(one)
         rotating(one)
+    return following
+
+
+@pytest.mark.usefixtures("next_server")
+def test_server_that_goes_away_does_not_stop_the_next(server, monkeypatch):
     begin = carry_out.begin_rotation
 
     def begin_late(one):
@@ -138,12 +145,7 @@ def test_server_that_goes_away_does_not_stop_the_next(server, monkeypatch):
     assert [action for action, _ in sweep()] == ["deleted"]
 
 
-def test_fault_of_one_server_does_not_stop_the_next(server, monkeypatch):
-    others = ServerFactory(backup_limit=2)
-    for one in (server, others):
-        completed_backup(one)
-        completed_backup(one)
-        rotating(one)
+def test_fault_of_one_server_does_not_stop_the_next(server, next_server, monkeypatch):
     begin = Backup.begin_deletion
 
     def failing(backup, reason=""):
@@ -154,4 +156,4 @@ def test_fault_of_one_server_does_not_stop_the_next(server, monkeypatch):
     monkeypatch.setattr(Backup, "begin_deletion", failing)
     actions = [action for action, _ in sweep()]
     assert actions == ["error", "deleted"]
-    assert Backup.objects.filter(server=others).count() == 2
+    assert Backup.objects.filter(server=next_server).count() == 2
