@@ -126,7 +126,7 @@ class StorageUnavailable(StorageError):
 
 
 class DiskNotConfigured(StorageUnavailable):
-    """The backup's disk is not configured."""
+    """The disk is not configured, or its options cannot work."""
 
 
 class StorageRefused(StorageUnavailable):

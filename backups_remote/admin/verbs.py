@@ -13,6 +13,7 @@ from django.http import HttpResponseRedirect
 from django.urls import path
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
+from django.views.decorators.debug import sensitive_variables
 from django.views.decorators.http import require_POST
 
 from backups_remote import lifecycle
@@ -139,6 +140,7 @@ class VerbsAdmin(SafeModelAdmin[Backup]):
     # Download
 
     @calls_lifecycle
+    @sensitive_variables("link", "answer")
     def download_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Lead the browser to the archive, by a link that is good for a short time."""
         backup = self.allowed(request, object_id, "download")

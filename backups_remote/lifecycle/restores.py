@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 from django.db import router
 from django.db.models import Q
 from django.utils import timezone
+from django.views.decorators.debug import sensitive_variables
 
 from backups_remote.conf import app_settings
 from backups_remote.database import in_order
@@ -33,6 +34,7 @@ _ARCHIVES: Final = frozenset({"application/x-gzip", "application/gzip"})
 LINK_LIFESPAN: Final = dt.timedelta(hours=1)
 
 
+@sensitive_variables("link")
 def start_restore(backup: Backup, *, lifespan: dt.timedelta = LINK_LIFESPAN) -> str | None:
     """Mark the server as restoring; return the link for its daemon (None: the node's own disk).
 
@@ -150,6 +152,7 @@ def end_as_failed(
             yield server, backup
 
 
+@sensitive_variables("link")
 def download_link(backup: Backup, *, lifespan: dt.timedelta = LINK_LIFESPAN) -> str | None:
     """A presigned link to a whole archive; None where it lies on its node's own disk.
 

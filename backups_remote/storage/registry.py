@@ -46,13 +46,13 @@ def get_backend(disk: str) -> StorageBackend:
     """The backend of ``disk``, built once per process.
 
     Raises:
-        DiskNotConfigured: there is no such disk, or no backend serves it.
+        DiskNotConfigured: there is no such disk, no backend serves it, or it cannot be built.
 
     """
     if disk not in _built:
         with _building:
             if disk not in _built:
-                _built[disk] = _backend_class(disk)(disk)
+                _built[disk] = _build(disk)
     return _built[disk]
 
 
@@ -73,6 +73,18 @@ def _is_served(disk: str) -> bool:
     except DiskNotConfigured:
         return False
     return True
+
+
+def _build(disk: str) -> StorageBackend:
+    kind = _backend_class(disk)
+    try:
+        return kind(disk)
+    except DiskNotConfigured:
+        raise
+    except Exception as error:
+        # A project's own backend may raise anything.
+        name = type(error).__name__
+        raise DiskNotConfigured(f"The disk {disk!r} cannot be set up ({name}).") from error
 
 
 def _backend_class(disk: str) -> type[StorageBackend]:

@@ -118,6 +118,23 @@ def test_unconfigured_disk_returns_503(daemon, backup, settings):
     assert daemon.report(backup, ARCHIVE, parts).status_code == 204
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    [{"client_config": {}}, {"object_parameters": 3}, {"bucket": "misspelt"}],
+    ids=["no client", "no parameters", "no such option"],
+)
+def test_disk_with_wrong_options_returns_503(daemon, backup, settings, wrong):
+    """The server's checks name them, but a panel behind gunicorn runs no checks."""
+    whole = settings.STORAGES
+    change_disk_options(settings, **wrong)
+    with nothing_changes(backup):
+        [error] = errors(daemon.ask(backup, 5), 503)
+        assert error["code"] == "disk_not_configured"
+        assert error["detail"].startswith("The disk 's3' cannot be set up")
+    settings.STORAGES = whole
+    assert daemon.ask(backup, 5).status_code == 200
+
+
 @contextlib.contextmanager
 def impatient_connections():
     """New connections wait for a lock for a moment only."""

@@ -5,9 +5,8 @@ from __future__ import annotations
 import pytest
 
 from backups_remote import storage
-from backups_remote.exceptions import (
-    DiskNotConfigured,
-)
+from backups_remote.exceptions import DiskNotConfigured
+from backups_remote.testing import MemoryBackend
 
 
 def test_wings_is_the_disk_of_the_node():
@@ -51,3 +50,16 @@ def test_a_registration_serves_a_storage_class_and_its_children(settings, monkey
 def test_a_dotted_path_serves_a_disk(settings):
     settings.BACKUPS_REMOTE = {"BACKENDS": {"ram": "backups_remote.testing.MemoryBackend"}}
     assert repr(storage.get_backend("ram")) == "<MemoryBackend 'ram'>"
+
+
+class NotForThisProject(MemoryBackend):
+    """A backend that cannot be built."""
+
+    def __init__(self, alias):
+        raise KeyError("a secret")
+
+
+def test_disk_whose_backend_cannot_be_built_is_not_configured(settings):
+    settings.BACKUPS_REMOTE = {"BACKENDS": {"ram": f"{__name__}.NotForThisProject"}}
+    with pytest.raises(DiskNotConfigured, match=r"'ram' cannot be set up \(KeyError\)"):
+        storage.get_backend("ram")

@@ -21,23 +21,17 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, cast
 from urllib.parse import urlsplit
 
 from botocore.exceptions import ClientError
-from django.core.exceptions import ImproperlyConfigured
 from django.core.files.storage import storages
 
 from backups_remote.conf import app_settings
-from backups_remote.exceptions import (
-    DiskNotConfigured,
-    StorageError,
-    StorageUnavailable,
-    UploadNotFound,
-)
+from backups_remote.exceptions import StorageError, StorageUnavailable, UploadNotFound
 from backups_remote.storage.base import StorageBackend
 from backups_remote.storage.parts import bare_etag, multipart_etag
 from backups_remote.storage.s3 import objects
 from backups_remote.storage.s3.checks import check_configuration, check_store
 from backups_remote.storage.s3.clients import Clients
 from backups_remote.storage.s3.differences import Call, Means
-from backups_remote.storage.s3.errors import means, translated_errors
+from backups_remote.storage.s3.errors import configuration_errors, means, translated_errors
 from backups_remote.storage.s3.listing import list_parts, pages_of_uploads
 from backups_remote.storage.s3.parameters import CONTENT_TYPE, object_parameters
 from backups_remote.storage.s3.place import place_of, refuse_another_place
@@ -64,16 +58,8 @@ class S3Backend(StorageBackend):
 
     def __init__(self, alias: str) -> None:
         super().__init__(alias)
-        try:
+        with configuration_errors(alias):
             self._storage = cast("Any", storages[alias])
-        except ImproperlyConfigured as error:
-            # Its sentence is about names of options.
-            raise DiskNotConfigured(f"The disk {alias!r} cannot be set up: {error}") from error
-        except Exception as error:
-            # A storage class may do anything in its constructor, even use the network.
-            raise DiskNotConfigured(
-                f"The disk {alias!r} cannot be set up ({type(error).__name__})."
-            ) from error
         self._place = place_of(alias, self._storage)
         location = self._place.location.strip("/")
         self._prefix = f"{location}/" if location else ""
@@ -126,9 +112,11 @@ class S3Backend(StorageBackend):
 
     def create_upload(self, key: str, mark: str) -> str:
         """CreateMultipartUpload, with the alias's object parameters and ``mark``."""
+        with configuration_errors(self.alias):
+            parameters = object_parameters(self._storage, self._client, key, mark)
         with translated_errors("the start of an upload", Call.CREATE):
             answer = self._client.create_multipart_upload(
-                **object_parameters(self._storage, self._client, key, mark),
+                **parameters,
                 Bucket=self._bucket,
                 Key=key,
                 ContentType=CONTENT_TYPE,
@@ -297,7 +285,10 @@ class S3Backend(StorageBackend):
         if self._clients is None:
             with self._building:  # safeguard: clients-built-once
                 if self._clients is None:
-                    with translated_errors("the set-up of a client"):
+                    with (
+                        configuration_errors(self.alias),
+                        translated_errors("the set-up of a client"),
+                    ):
                         self._clients = Clients(
                             self._storage,
                             public_endpoint=app_settings.public_endpoints.get(self.alias),

@@ -7,8 +7,14 @@ from typing import TYPE_CHECKING, Final
 
 from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError, ReadTimeoutError
 from botocore.parsers import ResponseParserError
+from django.core.exceptions import ImproperlyConfigured
 
-from backups_remote.exceptions import StorageTimeout, StorageUnavailable
+from backups_remote.exceptions import (
+    DiskNotConfigured,
+    StorageError,
+    StorageTimeout,
+    StorageUnavailable,
+)
 from backups_remote.storage.s3.differences import Call, Means, error_for, meaning_of
 
 if TYPE_CHECKING:
@@ -49,6 +55,26 @@ def translated_errors(doing: str, call: Call | None = None) -> Iterator[None]:
     except _WITHOUT_CODE as error:
         name = type(error).__name__
         raise StorageUnavailable(f"The store gave no clear answer to {doing} ({name}).") from error
+
+
+@contextlib.contextmanager
+def configuration_errors(alias: str) -> Iterator[None]:
+    """Translate what a storage class, or its options, raise: anything, as its project wrote it.
+
+    Raises:
+        DiskNotConfigured: the block raised anything but a StorageError.
+
+    """
+    try:
+        yield
+    except StorageError:
+        raise
+    except ImproperlyConfigured as error:
+        # Its sentence is about names of options.
+        raise DiskNotConfigured(f"The disk {alias!r} cannot be set up: {error}") from error
+    except Exception as error:
+        name = type(error).__name__
+        raise DiskNotConfigured(f"The disk {alias!r} cannot be set up ({name}).") from error
 
 
 def code_of(error: ClientError) -> str:
