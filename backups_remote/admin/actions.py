@@ -23,6 +23,7 @@ from backups_remote.lifecycle.rules.deletion import (
     can_be_erased,
     has_its_disk,
     is_configured,
+    is_gone,
     obstacle_to_deletion,
     obstacle_to_forgetting,
 )
@@ -141,7 +142,7 @@ def why_not_deleted(backup: Backup) -> str:
 
 def why_not_forgotten(backup: Backup) -> str:
     """Why ``lifecycle.forget_backup`` would refuse ``backup`` now; "" if it would not."""
-    if is_configured(backup.disk):
+    if not is_gone(backup.disk):
         return _("Its disk is configured: delete it instead.")
     obstacle = obstacle_to_forgetting(backup, backup.server)
     return why_protected(backup) if obstacle is None else translated(obstacle.value)

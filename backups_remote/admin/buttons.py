@@ -9,7 +9,7 @@ from django.urls import reverse
 from django.utils.translation import gettext_lazy as _
 
 from backups_remote.daemon import is_callable
-from backups_remote.lifecycle.rules.deletion import has_its_disk, is_configured
+from backups_remote.lifecycle.rules.deletion import has_its_disk, is_configured, is_gone
 from backups_remote.models import Backup
 from backups_remote.storage import get_backend
 
@@ -83,7 +83,7 @@ _VERBS: Final = (
     _Verb("unlock", _("Unlock"), lambda backup: backup.is_locked, asks=False),
     _Verb("expire", _("Expire now"), can_be_expired, is_warning=True),
     _Verb("delete", _("Delete"), _can_be_deleted, is_warning=True),
-    _Verb("forget", _("Forget"), lambda backup: not is_configured(backup.disk), is_warning=True),
+    _Verb("forget", _("Forget"), lambda backup: is_gone(backup.disk), is_warning=True),
 )
 
 

@@ -25,7 +25,7 @@ from backups_remote.lifecycle.rules.deletion import (
     Obstacle,
     ends_without_disk,
     has_nothing_stored,
-    is_configured,
+    is_gone,
     obstacle_to_deletion,
     obstacle_to_forgetting,
 )
@@ -88,16 +88,17 @@ def delete_backup(backup: Backup) -> StoredObject | None:
 
 
 def forget_backup(backup: Backup) -> None:
-    """Delete the row of a backup whose disk is not configured any more. Its archive is left.
+    """Delete the row of a backup whose disk is gone from the settings. Its archive is left.
 
     Raises:
         BackupLocked: unlock it first.
-        BackupConflict: its disk is configured, so that it can be deleted; or it is being restored,
-            or protected by rows of the host project.
+        BackupConflict: the settings have its disk, so that it can be deleted, perhaps after its
+            options are corrected; or it is being restored, or protected by rows of the host
+            project.
         BackupNotFound: it is gone already.
 
     """
-    if is_configured(backup.disk):  # safeguard: forget-only-unconfigured
+    if not is_gone(backup.disk):  # safeguard: forget-only-unconfigured
         raise BackupConflict(f"The disk {backup.disk!r} is configured: delete the backup instead.")
     with locked_server(backup.server_id) as server:
         reload(backup)

@@ -62,6 +62,22 @@ def configured_disks() -> list[str]:
     return [disk for disk in dict.fromkeys(disks) if _is_served(disk)]
 
 
+def is_named(disk: str) -> bool:
+    """Whether the settings have ``disk`` for backups, also if it cannot be set up as it is.
+
+    A storage class that cannot be imported counts: its library may only be missing.
+    """
+    if disk == WINGS_DISK or disk in app_settings.backends:
+        return True
+    storage = settings.STORAGES.get(disk)
+    if storage is None:
+        return False
+    try:
+        return _kind_of(import_string(storage.get("BACKEND", ""))) is not None
+    except Exception:  # noqa: BLE001 - whatever a module raises
+        return True
+
+
 def forget_backends() -> None:
     """Drop all built backends: after a change of settings, or a fork."""
     _built.clear()
@@ -95,12 +111,19 @@ def _backend_class(disk: str) -> type[StorageBackend]:
     storage = settings.STORAGES.get(disk)
     if storage is None:
         raise DiskNotConfigured(f"The disk {disk!r} is not configured.")
-    storage_class: Any = _import(disk, storage.get("BACKEND", ""))
+    kind = _kind_of(_import(disk, storage.get("BACKEND", "")))
+    if kind is None:
+        raise DiskNotConfigured(f"No storage backend serves the disk {disk!r}.")
+    return _load(disk, kind)
+
+
+def _kind_of(storage_class: object) -> type[StorageBackend] | str | None:
+    """What is registered for a storage class or one of its base classes."""
     for ancestor in getattr(storage_class, "__mro__", ()):
         kind = _kinds.get(f"{ancestor.__module__}.{ancestor.__qualname__}")
         if kind is not None:
-            return _load(disk, kind)
-    raise DiskNotConfigured(f"No storage backend serves the disk {disk!r}.")
+            return kind
+    return None
 
 
 def _load(disk: str, backend: type[StorageBackend] | str) -> type[StorageBackend]:

@@ -18,6 +18,13 @@ pytestmark = pytest.mark.django_db
 State = Backup.State
 
 
+@pytest.fixture(autouse=True)
+def broken_disk(settings):
+    """The settings have a disk ``broken``, which cannot be set up."""
+    misspelt = {"BACKEND": "storages.backends.s3.S3Storage", "OPTIONS": {"bucket": "backups"}}
+    settings.STORAGES = {**settings.STORAGES, "broken": misspelt}
+
+
 def test_deletion_on_unconfigured_disk_is_explained_and_changes_nothing(
     act, admin_client, unconfigured_backup
 ):
@@ -167,8 +174,13 @@ def configured(backup):
     Backup.objects.filter(pk=backup.pk).update(disk="wings")
 
 
+def broken(backup):
+    Backup.objects.filter(pk=backup.pk).update(disk="broken")
+
+
 FORGET_REFUSALS = [
     (configured, "Its disk is configured: delete it instead."),
+    (broken, "Its disk is configured: delete it instead."),
     (locked, "The backup is locked."),
     (restored, "The backup is being restored."),
 ]
@@ -231,8 +243,10 @@ def test_forget_works_in_every_state(admin_client, state):
     assert not Backup.objects.exists()
 
 
-def test_forget_is_not_offered_where_the_disk_is_configured(admin_client):
-    content = admin_client.get(page_of(backup_in(State.COMPLETED))).content.decode()
+@pytest.mark.parametrize("disk", ["wings", "broken"])
+def test_forget_is_not_offered_where_the_disk_is_configured(admin_client, disk):
+    backup = backup_in(State.COMPLETED, disk=disk)
+    content = admin_client.get(page_of(backup)).content.decode()
 
     assert "/forget/" not in content
 

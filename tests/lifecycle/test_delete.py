@@ -134,6 +134,21 @@ def test_backup_on_configured_disk_is_not_forgotten():
     assert Backup.objects.exists()
 
 
+def test_backup_on_a_disk_that_cannot_be_set_up_is_kept(settings):
+    """A misspelt option, a missing library: its archive is where it was."""
+    backup = completed_backup()
+    whole = settings.BACKUPS_REMOTE
+    broken = {"BACKENDS": {"memory": "tests.support.memory.BrokenBackend"}}
+    settings.BACKUPS_REMOTE = {**whole, **broken}
+    with pytest.raises(BackupConflict, match="is configured"):
+        lifecycle.forget_backup(backup)
+    with pytest.raises(DiskNotConfigured, match="cannot be set up"):
+        lifecycle.delete_backup(backup)
+    assert row().state is S.COMPLETED
+    settings.BACKUPS_REMOTE = whole
+    assert lifecycle.delete_backup(backup) is None
+
+
 @pytest.mark.parametrize("why", ["locked", "restored"])
 def test_a_locked_or_restored_backup_is_not_forgotten(why):
     backup = completed_backup()

@@ -310,6 +310,18 @@ def test_unconfigured_disk_is_reported_once():
     assert ", …" in named.detail
 
 
+def test_disk_that_cannot_be_set_up_is_reported_once(settings):
+    for _ in range(2):
+        reported()
+    broken = {"BACKENDS": {"memory": "tests.support.memory.BrokenBackend"}}
+    settings.BACKUPS_REMOTE = {**settings.BACKUPS_REMOTE, **broken}
+    named, unlisted = lifecycle.sweep(older_than=NOW)
+    assert {named.subject, unlisted.subject} == {"memory"}
+    assert "cannot be set up; 2 of its backups wait" in named.detail
+    assert named.detail.endswith("Correct its options: check names them.")
+    assert unlisted.detail == "The disk 'memory' cannot be set up (KeyError)."
+
+
 @pytest.mark.parametrize("disk", ["gone", ""])
 def test_pending_backup_on_a_disk_that_is_gone_fails(disk):
     """It never began an upload: nothing has to be asked of any store."""

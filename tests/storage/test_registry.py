@@ -6,7 +6,7 @@ import pytest
 
 from backups_remote import storage
 from backups_remote.exceptions import DiskNotConfigured
-from backups_remote.testing import MemoryBackend
+from backups_remote.storage.registry import is_named
 
 
 def test_wings_is_the_disk_of_the_node():
@@ -52,14 +52,27 @@ def test_a_dotted_path_serves_a_disk(settings):
     assert repr(storage.get_backend("ram")) == "<MemoryBackend 'ram'>"
 
 
-class NotForThisProject(MemoryBackend):
-    """A backend that cannot be built."""
-
-    def __init__(self, alias):
-        raise KeyError("a secret")
-
-
 def test_disk_whose_backend_cannot_be_built_is_not_configured(settings):
-    settings.BACKUPS_REMOTE = {"BACKENDS": {"ram": f"{__name__}.NotForThisProject"}}
+    settings.BACKUPS_REMOTE = {"BACKENDS": {"ram": "tests.support.memory.BrokenBackend"}}
     with pytest.raises(DiskNotConfigured, match=r"'ram' cannot be set up \(KeyError\)"):
         storage.get_backend("ram")
+
+
+@pytest.mark.parametrize(
+    ("storage_class", "options", "named"),
+    [
+        ("storages.backends.s3.S3Storage", {"bucket_name": "backups"}, True),
+        ("storages.backends.s3.S3Storage", {"bucket": "misspelt"}, True),
+        ("a_library.that_is_missing.Storage", {}, True),
+        ("django.core.files.storage.FileSystemStorage", {}, False),
+    ],
+    ids=["sound", "misspelt option", "missing library", "media"],
+)
+def test_disk_is_named_though_it_cannot_be_set_up(settings, storage_class, options, named):
+    alias = {"BACKEND": storage_class, "OPTIONS": options}
+    settings.STORAGES = {**settings.STORAGES, "mine": alias}
+    settings.BACKUPS_REMOTE = {"BACKENDS": {"ram": "tests.support.memory.BrokenBackend"}}
+    assert is_named("mine") is named
+    assert is_named("ram")
+    assert is_named("wings")
+    assert not is_named("nowhere")

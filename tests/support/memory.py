@@ -51,6 +51,13 @@ for _name in CALLS:
     setattr(EventfulBackend, _name, _eventful(_name))
 
 
+class BrokenBackend(MemoryBackend):
+    """One that cannot be built, as with a misspelt option."""
+
+    def __init__(self, alias):
+        raise KeyError("a secret")
+
+
 class BareBackend(EventfulBackend):
     """A store that keeps no metadata, and makes ETags in a way of its own."""
 

@@ -13,6 +13,7 @@ from backups_remote.exceptions import DiskNotConfigured
 from backups_remote.lifecycle.rules.age import aware, is_older_than
 from backups_remote.models import Backup
 from backups_remote.storage import get_backend
+from backups_remote.storage.registry import is_named
 
 if TYPE_CHECKING:
     from backups_remote.models import Server
@@ -66,12 +67,20 @@ def _obstacle_of_old_panel(server: Server) -> Obstacle | None:
 
 
 def is_configured(disk: str) -> bool:
-    """Whether the settings still say what this disk is."""
+    """Whether the settings say what this disk is, and it can be set up so."""
     try:
         get_backend(disk)
     except DiskNotConfigured:
         return False
     return True
+
+
+def is_gone(disk: str) -> bool:
+    """Whether the settings have no such disk any more.
+
+    One that cannot be set up, for a misspelt option perhaps, has its archives all the same.
+    """
+    return not is_named(disk)
 
 
 def has_nothing_stored(backup: Backup) -> bool:

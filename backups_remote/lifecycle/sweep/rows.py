@@ -16,7 +16,11 @@ from django.utils import timezone
 from backups_remote.lifecycle import lease
 from backups_remote.lifecycle.complete import Look, look_for_unsent
 from backups_remote.lifecycle.rules.age import is_past_late_objects, may_still_appear
-from backups_remote.lifecycle.rules.deletion import has_nothing_stored, is_configured
+from backups_remote.lifecycle.rules.deletion import (
+    has_nothing_stored,
+    is_configured,
+    is_gone,
+)
 from backups_remote.lifecycle.sweep.decide import (
     Decision,
     Finding,
@@ -127,10 +131,11 @@ class RowSweep:
         """One outcome a disk: there is nothing else that can be done about its rows."""
         for disk, uuids in self._on_unknown_disks.items():
             named = ", ".join(uuids[:_NAMED]) + (", …" if len(uuids) > _NAMED else "")
-            detail = (
-                f"The disk is not configured; {len(uuids)} of its backups wait: {named}. Configure "
-                "it again, or forget them in the admin."
-            )
+            wrong, remedy = "cannot be set up", "Correct its options: check names them"
+            if is_gone(disk):
+                wrong = "is not configured"
+                remedy = "Configure it again, or forget them in the admin"
+            detail = f"The disk {wrong}; {len(uuids)} of its backups wait: {named}. {remedy}."
             yield SweepOutcome(SweepAction.ERROR, disk, disk, detail)
 
     def _end_silent(self, batch: list[Backup]) -> Iterator[SweepOutcome]:
