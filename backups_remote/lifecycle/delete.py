@@ -49,11 +49,11 @@ def delete_backup(backup: Backup) -> StoredObject | None:
     """Delete an ended backup: its archive, then its row. It is no error if it is gone already.
 
     The row is marked as being deleted first. If the panel dies after that, the sweep finishes the
-    deletion. It is taken back only if the store refuses for good, by a retention period or for want
-    of a right, and then shows the archive whole. What lies on the node's own disk is deleted by its
-    daemon, through the setting ``DAEMON``; a daemon that does so in the background leaves the row
-    to its report. Without that setting, or where the node has no URL, only the row is deleted:
-    have the daemon delete the archive before.
+    deletion. It is taken back only if the store refuses for good, for a retention period or a
+    missing permission, and then shows the archive whole. What lies on the node's own disk is
+    deleted by its daemon, through the setting ``DAEMON``; a daemon that does so in the background
+    leaves the row to its report. Without that setting, or where the node has no URL, only the row
+    is deleted: have the daemon delete the archive before.
 
     Returns:
         The object that was left under the backup's key because it is not the backup's; else None.
