@@ -71,7 +71,7 @@ class DroppingStream(io.TextIOBase):
             self._try(self._stream.flush)
 
     def isatty(self) -> bool:
-        """Whether somebody may be looking."""
+        """Whether the output is a terminal that still takes it."""
         return self._stream is not None and not self.is_lost and self._stream.isatty()
 
     def _try(self, call: Callable[[], object]) -> None:

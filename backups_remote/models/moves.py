@@ -102,5 +102,5 @@ class BackupMoves(BackupFields):
 
 
 def new_holder() -> str:
-    """The name of a claim that nobody else has."""
+    """A unique name for a claim."""
     return secrets.token_hex(16)

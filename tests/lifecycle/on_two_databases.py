@@ -40,7 +40,7 @@ def test_concurrent_start_backup_respects_the_limit(monkeypatch):
     monkeypatch.setattr(BackupQuerySet, "count", count_together)
     answers = []
 
-    def wish():
+    def start():
         try:
             answers.append(lifecycle.start_backup(type(server).objects.get()).state)
         except BackupLimitReached as error:
@@ -48,10 +48,10 @@ def test_concurrent_start_backup_respects_the_limit(monkeypatch):
         finally:
             connections.close_all()
 
-    wishing = [threading.Thread(target=wish) for _ in range(2)]
-    for thread in wishing:
+    starting = [threading.Thread(target=start) for _ in range(2)]
+    for thread in starting:
         thread.start()
-    for thread in wishing:
+    for thread in starting:
         thread.join()
     assert sorted(answers, key=str) == sorted([Backup.State.PENDING, BackupLimitReached], key=str)
     assert len(Backup.objects.all()) == 1

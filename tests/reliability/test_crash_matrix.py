@@ -127,7 +127,7 @@ def run_crashes(stage, tally, sweep, cases):
     for title, scenario, where, fate in cases:
         backup, status = play_crash(stage, scenario, where)
         if status is not None:
-            tally.note(title, f"nobody died, the answer was {status}")
+            tally.note(title, f"no process died, the answer was {status}")
         if where.endswith(":all"):
             stage.panel.restart()
         played.append((title, scenario, backup, fate))
@@ -295,7 +295,7 @@ def test_crash_during_wings_report_loses_nothing(stage, sweep, word):
         backup = stage.world.pending(stage.server, stage.disk)
         title = f"killed {when} {number} ({step}), node {fate}"
         if stage.node().attempt(say(backup, f"{number}:{when}")) is not None:
-            tally.note(title, "nobody died")
+            tally.note(title, "no process died")
         if fate == "retries":
             again(backup)
         is_committed = (when, step) == ("after", "db.COMMIT")
@@ -337,7 +337,7 @@ def test_crash_during_a_deletion_report_loses_nothing(stage, sweep):
         backup = deleting()
         title = f"killed {when} {number} ({step}), node {fate}"
         if stage.node().attempt(say(backup, f"{number}:{when}")) is not None:
-            tally.note(title, "nobody died")
+            tally.note(title, "no process died")
         node = stage.node()
         # 404: the answer to a report about a row that is gone.
         if fate == NODE[0] and node.persist(say(backup, "")) not in {204, 404}:
@@ -436,7 +436,7 @@ def play_command(stage, commander, tally, case):
             if outcome.code not in ({0} if "(store." in title else {0, 1}):
                 tally.note(title, f"{outcome.code} {outcome.out}")
         elif outcome.code != -9 and not is_too_short:
-            tally.note(title, f"nobody died: {outcome.code} {outcome.out}")
+            tally.note(title, f"no process died: {outcome.code} {outcome.out}")
     if fate == NODE[0]:
         for backup, node in population.nodes_report():
             if not set(node.answers) <= {204, 400, 409, 503}:

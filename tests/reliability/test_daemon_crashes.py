@@ -83,7 +83,7 @@ def test_crash_of_the_backup_command_loses_nothing(stage, run, stand_in, server)
         seen = set(Backup.objects.values_list("pk", flat=True))
         done = run(*command, crash_at=where)
         if done.code != -9:
-            tally.note(title, f"nobody died: {done.code} {done.out}")
+            tally.note(title, f"no process died: {done.code} {done.out}")
         stand_in.wait()
         sweep(run, tally, title, stage.disk)
         backup = Backup.objects.exclude(pk__in=seen).first()
@@ -112,7 +112,7 @@ def test_crash_of_the_restore_command_loses_nothing(stage, run, stand_in, server
         file.write_bytes(b"damaged")
         done = run(*command, crash_at=where)
         if done.code != -9:
-            tally.note(title, f"nobody died: {done.code} {done.out}")
+            tally.note(title, f"no process died: {done.code} {done.out}")
         stand_in.wait()
         if file.read_bytes() != (CONTENT if was_called else b"damaged"):
             tally.note(title, f"the server's file is {file.read_bytes()!r}")
@@ -150,7 +150,7 @@ def test_crash_of_a_deletion_on_the_node_loses_nothing(stage, run, stand_in, ser
         backup, archive = deleting()
         done = run(*command, crash_at=where)
         if done.code != -9:
-            tally.note(title, f"nobody died: {done.code} {done.out}")
+            tally.note(title, f"no process died: {done.code} {done.out}")
         if archive.exists() is was_called:
             tally.note(title, f"the archive is there: {archive.exists()}")
         if archive.exists() and not Backup.objects.filter(pk=backup.pk).exists():

@@ -460,7 +460,7 @@ def test_concurrent_start_backup_respects_the_limit(local, server, rounds):
     server.save()
     together = threading.Barrier(8)
 
-    def wish(_):
+    def start(_):
         try:
             own = type(server).objects.get(pk=server.pk)
             together.wait()
@@ -473,7 +473,7 @@ def test_concurrent_start_backup_respects_the_limit(local, server, rounds):
 
     for _ in range(rounds):
         with ThreadPoolExecutor(8) as pool:
-            assert sum(pool.map(wish, range(8))) == 3
+            assert sum(pool.map(start, range(8))) == 3
         Backup.objects.filter(server=server).delete()
 
 

@@ -269,7 +269,7 @@ class CarryOut:
         yield from pruned(count)
 
     def count_backups(self) -> Iterator[SweepOutcome]:
-        """Count all backups for the admin, whatever the disk of the sweep; only a fault is told."""
+        """Count all backups for the admin, whatever the disk of the sweep; report only a fault."""
         try:
             renew_snapshot()
         except DatabaseError as error:

@@ -77,7 +77,7 @@ class Effects(Protocol):
         """Delete the events that are old enough."""
 
     def count_backups(self) -> Iterator[SweepOutcome]:
-        """Count all backups for the admin, whatever the disk of the sweep; only a fault is told."""
+        """Count all backups for the admin, whatever the disk of the sweep; report only a fault."""
 
 
 class DryRun:

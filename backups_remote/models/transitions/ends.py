@@ -33,7 +33,7 @@ _IF_FAILED_IN_SILENCE: Final = Guard(FAILED_IN_SILENCE)
 
 
 class EndTransitions(BackupMoves):
-    """A backup is completed, or fails; what it has become is put right later."""
+    """A backup is completed, or fails; later, such an end is corrected."""
 
     class Meta:
         abstract = True
