@@ -17,6 +17,7 @@ from backups_remote.lifecycle import report as reports
 from backups_remote.models import Backup
 from backups_remote.testing import MemoryBackend
 from backups_remote.types import ReportedPart
+from tests.support.events import unexplained
 from tests.support.memory import (
     ARCHIVE,
     MINUTE,
@@ -243,6 +244,7 @@ def test_report_overtaken_by_a_recovery_verifies_it(overtaken_by_recovery):
     lifecycle.record_report(backup, success(backup))
     found = row()
     assert (found.state, found.is_verified, found.checksum) == (S.COMPLETED, True, "sha1:abc")
+    assert unexplained(backup.uuid) == []
 
 
 def test_report_that_differs_from_a_recovery_that_overtook_it_is_refused(overtaken_by_recovery):
@@ -251,6 +253,7 @@ def test_report_that_differs_from_a_recovery_that_overtook_it_is_refused(overtak
     with pytest.raises(ReportRefused):
         lifecycle.record_report(backup, success(backup, parts=parts))
     assert (row().state, row().is_verified) == (S.COMPLETED, False)
+    assert unexplained(backup.uuid) == []
 
 
 def test_etags_prove_an_object_in_whatever_order_they_are_reported(memory, settings):

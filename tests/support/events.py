@@ -46,7 +46,7 @@ def _unexplained(kinds, row):
     if kinds.count(EventKind.CREATED) != 1 or kinds[0] != EventKind.CREATED:
         yield f"it was not created once, and first: {kinds}"
         return
-    told = [STATE_AFTER[kind] for kind in kinds if kind in STATE_AFTER]
+    told = list(_states_after(kinds))
     state = None if row is None else row.state
     if told[-1] != state:
         yield f"its state is {state}, and its events are {kinds}"
@@ -61,6 +61,16 @@ def _unexplained(kinds, row):
         yield f"it has failed for no reason: {kinds}"
     if state is Backup.State.COMPLETED and row.failure:
         yield f"it is whole, and failed because {row.failure!r}"
+
+
+def _states_after(kinds):
+    """The states that the events tell of, in order."""
+    recovered = False
+    for kind in kinds:
+        # The report of a backup that was recovered while it was being compared only verifies it.
+        if kind in STATE_AFTER and not (recovered and kind == EventKind.REPORTED):
+            recovered = kind == EventKind.RECOVERED
+            yield STATE_AFTER[kind]
 
 
 def _restores_unexplained(kinds, row, server):
