@@ -132,10 +132,19 @@ def expire(backups: Sequence[Backup]) -> ActionResult:
     return result
 
 
+def why_not_usable(disk: str) -> str:
+    """Why nothing can be done on a backup's disk; "" if it is configured."""
+    if is_gone(disk):
+        return _("Its disk is not configured.")
+    if not is_configured(disk):
+        return _("Its disk cannot be set up: correct its options first.")
+    return ""
+
+
 def why_not_deleted(backup: Backup) -> str:
     """Why ``delete`` would refuse ``backup`` now; "" if it would not."""
     if not has_its_disk(backup):
-        return _("Its disk is not configured, so its archive cannot be deleted.")
+        return _why_not_erasable(backup)
     obstacle = obstacle_to_deletion(backup, backup.server)
     return why_protected(backup) if obstacle is None else translated(obstacle.value)
 
@@ -143,7 +152,7 @@ def why_not_deleted(backup: Backup) -> str:
 def why_not_forgotten(backup: Backup) -> str:
     """Why ``lifecycle.forget_backup`` would refuse ``backup`` now; "" if it would not."""
     if not is_gone(backup.disk):
-        return _("Its disk is configured: delete it instead.")
+        return why_not_usable(backup.disk) or _("Its disk is configured: delete it instead.")
     obstacle = obstacle_to_forgetting(backup, backup.server)
     return why_protected(backup) if obstacle is None else translated(obstacle.value)
 
@@ -151,7 +160,7 @@ def why_not_forgotten(backup: Backup) -> str:
 def why_not_expired(backup: Backup) -> str:
     """Why ``expire`` would do nothing for ``backup``."""
     if not has_its_disk(backup):
-        return _("Its disk is not configured.")
+        return why_not_usable(backup.disk)
     if backup.state is Backup.State.REPORTED:
         return _("The store is completing it; try again in a few minutes.")
     return _("There is nothing to expire.")
@@ -193,13 +202,19 @@ def _each(backups: Sequence[Backup], verb: Callable[[Backup], str]) -> ActionRes
 def _reason(backup: Backup, error: BackupsRemoteError) -> str:
     if isinstance(error, BackupNotFound):
         return _("It was deleted in the meantime.")
-    if isinstance(error, DiskNotConfigured):
-        return _("Its disk is not configured, so its archive cannot be deleted.")
+    if isinstance(error, DiskNotConfigured) and is_gone(backup.disk):
+        return _why_not_erasable(backup)
     if backup.state is Backup.State.DELETING:
         return _("%(error)s The deletion has begun; the next sweep will continue it.") % {
             "error": translated(error)
         }
     return translated(error)
+
+
+def _why_not_erasable(backup: Backup) -> str:
+    if is_gone(backup.disk):
+        return _("Its disk is not configured, so its archive cannot be deleted.")
+    return why_not_usable(backup.disk)
 
 
 def _out_of_time() -> str:

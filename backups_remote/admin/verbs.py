@@ -25,7 +25,6 @@ from backups_remote.admin.selection import selected
 from backups_remote.conf import app_settings
 from backups_remote.daemon.config import host_to_allow
 from backups_remote.exceptions import BackupsRemoteError, DaemonUnclear
-from backups_remote.lifecycle.rules.deletion import is_configured
 from backups_remote.models import Backup
 from backups_remote.storage import ceil_div
 
@@ -255,8 +254,8 @@ def _why_not_restored(backup: Backup) -> str:
     """Why nothing is asked at all: what ``lifecycle.restore`` would refuse in any case."""
     if backup.state is not Backup.State.COMPLETED:
         return _("Only a completed backup can be restored.")
-    if not is_configured(backup.disk):
-        return _("Its disk is not configured.")
+    if unusable := actions.why_not_usable(backup.disk):
+        return unusable
     if not buttons.can_be_restored(backup):
         return _("The panel does not call the daemon of the server's node.")
     if backup.server.status is not None:

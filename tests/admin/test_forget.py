@@ -19,10 +19,15 @@ State = Backup.State
 
 
 @pytest.fixture(autouse=True)
-def broken_disk(settings):
-    """The settings have a disk ``broken``, which cannot be set up."""
-    misspelt = {"BACKEND": "storages.backends.s3.S3Storage", "OPTIONS": {"bucket": "backups"}}
-    settings.STORAGES = {**settings.STORAGES, "broken": misspelt}
+def broken_disks(settings):
+    """The settings have disks that cannot be set up; of ``late`` only the first call shows it."""
+    kind = "storages.backends.s3.S3Storage"
+    late = {"bucket_name": "backups", "client_config": {}}
+    settings.STORAGES = {
+        **settings.STORAGES,
+        "broken": {"BACKEND": kind, "OPTIONS": {"bucket": "misspelt"}},
+        "late": {"BACKEND": kind, "OPTIONS": late | {"access_key": "a", "secret_key": "b"}},
+    }
 
 
 def test_deletion_on_unconfigured_disk_is_explained_and_changes_nothing(
@@ -60,6 +65,35 @@ def test_delete_of_deleting_backup_on_unconfigured_disk_is_not_done(act, server)
     assert complaint == (
         "Not done: Going. Its disk is not configured, so its archive cannot be deleted."
     )
+
+
+@pytest.mark.parametrize("verb", ["delete", "expire", "restore"])
+def test_disk_that_cannot_be_set_up_is_named_as_the_reason(admin_client, server, verb):
+    state = State.UPLOADING if verb == "expire" else State.COMPLETED
+    backup = backup_in(state, server=server, disk="broken", name="Stranded")
+    before = rows()
+
+    asked = admin_client.get(page_of(backup, verb), follow=True)
+    posted = admin_client.post(page_of(backup, verb), {"post": "yes"}, follow=True)
+
+    assert "Its disk cannot be set up: correct its options first." in text(asked)
+    (complaint,) = said(posted)
+    assert complaint.startswith("Not done: Stranded. ")
+    assert "cannot be set up: " in complaint
+    assert rows() == before
+
+
+def test_deletion_on_a_disk_whose_first_call_fails_is_not_called_done(act, server):
+    backup = backup_in(
+        State.COMPLETED, server=server, disk="late", object_key="key.tar.gz", name="Stranded"
+    )
+
+    (complaint,) = said(act("delete_selected", [backup], post="yes"))
+
+    assert complaint.startswith("Not done: Stranded. The disk 'late' cannot be set up (")
+    assert complaint.endswith("The deletion has begun; the next sweep will continue it.")
+    backup.refresh_from_db()
+    assert backup.state is State.DELETING
 
 
 def test_delete_of_what_stored_nothing_needs_no_disk(act, admin_client, server):
@@ -180,7 +214,7 @@ def broken(backup):
 
 FORGET_REFUSALS = [
     (configured, "Its disk is configured: delete it instead."),
-    (broken, "Its disk is configured: delete it instead."),
+    (broken, "Its disk cannot be set up: correct its options first."),
     (locked, "The backup is locked."),
     (restored, "The backup is being restored."),
 ]
