@@ -22,7 +22,7 @@ from backups_remote.exceptions import (
     UploadNotFound,
     UploadRejected,
 )
-from backups_remote.lifecycle.events import announce_end
+from backups_remote.lifecycle.announce import announce_end
 from backups_remote.lifecycle.rules.age import is_older_than
 from backups_remote.lifecycle.rules.ownership import can_have_object
 from backups_remote.storage import bare_etag
@@ -224,7 +224,7 @@ def record_attempt(backup: Backup, attempt: Attempt, *, is_first: bool) -> Recor
         return Recorded.KEPT
     # An earlier completion may still be under way, and have the parts of a later one rejected.
     # safeguard: takeover-rejection-inconclusive
-    if attempt.answer is Answer.REJECTED and (is_first or _is_reported_for_long(backup)):
+    if attempt.answer is Answer.REJECTED and (is_first or _is_past_quiet_period(backup)):
         # safeguard: rejected-parts-release-report
         moved = backup.take_back_report(is_over=is_first)
         # safeguard: lost-claim-not-refused
@@ -257,5 +257,5 @@ def error_of(attempt: Attempt) -> StorageUnavailable:
     return kind(attempt.reason)
 
 
-def _is_reported_for_long(backup: Backup) -> bool:
+def _is_past_quiet_period(backup: Backup) -> bool:
     return backup.reported_at is None or is_older_than(backup.reported_at, QUIET_PERIOD)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 from django.db import router
 
 from backups_remote.database import in_order
-from backups_remote.lifecycle.events import announce_creation
+from backups_remote.lifecycle.announce import announce_creation
 from backups_remote.lifecycle.limit import refuse_above_limit
 from backups_remote.lifecycle.rules.text import refuse_unstorable
 from backups_remote.lifecycle.transactions import locked_server, refuse_open_transaction

@@ -15,8 +15,8 @@ from django.views.decorators.debug import sensitive_variables
 
 from backups_remote.daemon import get_daemon
 from backups_remote.exceptions import DaemonError, DaemonNotBegun, DaemonUnclear, ServerNotFound
+from backups_remote.lifecycle.announce import announce_end
 from backups_remote.lifecycle.create import start_backup
-from backups_remote.lifecycle.events import announce_end
 from backups_remote.lifecycle.restores import (
     LINK_LIFESPAN,
     cancel_restore,

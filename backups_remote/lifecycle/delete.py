@@ -17,7 +17,7 @@ from backups_remote.exceptions import (
     StorageRefused,
 )
 from backups_remote.lifecycle import erase
-from backups_remote.lifecycle.events import announce_removal
+from backups_remote.lifecycle.announce import announce_removal
 from backups_remote.lifecycle.lookup import reload
 from backups_remote.lifecycle.references import in_words, why_protected
 from backups_remote.lifecycle.retry import OVERTAKEN, Overtaken, decide_until_settled

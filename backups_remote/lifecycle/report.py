@@ -16,6 +16,7 @@ from backups_remote.exceptions import (
     StorageError,
     UploadNotFound,
 )
+from backups_remote.lifecycle.announce import announce_end
 from backups_remote.lifecycle.compare import compare_with_object, compare_with_parts
 from backups_remote.lifecycle.complete import (
     Recorded,
@@ -27,7 +28,6 @@ from backups_remote.lifecycle.complete import (
     record_attempt,
     record_completion,
 )
-from backups_remote.lifecycle.events import announce_end
 from backups_remote.lifecycle.lease import (
     call_with_lease,
     give_back_connection,

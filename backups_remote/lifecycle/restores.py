@@ -13,12 +13,12 @@ from django.views.decorators.debug import sensitive_variables
 from backups_remote.conf import app_settings
 from backups_remote.database import in_order
 from backups_remote.exceptions import BackupNotFound, RestoreRefused, UploadNotFound
-from backups_remote.lifecycle.events import announce_restore, announce_restore_begun
+from backups_remote.lifecycle.announce import announce_restore, announce_restore_begun
 from backups_remote.lifecycle.lookup import make_current, reload
 from backups_remote.lifecycle.rules.ownership import why_foreign
 from backups_remote.lifecycle.transactions import locked_server, refuse_open_transaction
 from backups_remote.models import RESTORING, Backup, EventKind, Server
-from backups_remote.models.fields import LONGEST_REASON
+from backups_remote.models.backup_fields import LONGEST_REASON
 from backups_remote.storage import get_backend
 
 if TYPE_CHECKING:

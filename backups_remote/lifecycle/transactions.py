@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from backups_remote.database import retrying
 from backups_remote.exceptions import ServerNotFound
-from backups_remote.lifecycle.events import announce_restore
+from backups_remote.lifecycle.announce import announce_restore
 from backups_remote.models import Backup, Server
 
 if TYPE_CHECKING:

@@ -8,21 +8,17 @@ from django.db import models, router, transaction
 from django.db.models import Q
 from django.utils.translation import gettext_lazy as _
 
+from backups_remote.models.archive_owners import refuse_owners
 from backups_remote.models.events import EventKind, Note, record
-from backups_remote.models.states import (
-    STATES,
-    BackupQuerySet,
-    BackupState,
-    Filled,
-    refuse_owners,
-)
+from backups_remote.models.querysets import BackupQuerySet
+from backups_remote.models.states import STATES, BackupState, Filled
 from backups_remote.models.transitions import BackupTransitions
 
 
 class Backup(BackupTransitions):
     """An archive of a server.
 
-    ``fields`` has its columns, ``states`` what they mean, ``transitions`` how they change.
+    ``backup_fields`` has its columns, ``states`` what they mean, ``transitions`` how they change.
     """
 
     objects = BackupQuerySet.as_manager()

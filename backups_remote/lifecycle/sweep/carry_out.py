@@ -14,6 +14,7 @@ from django.db import DatabaseError, router
 from backups_remote.database import retrying
 from backups_remote.exceptions import ServerNotFound
 from backups_remote.lifecycle import lease
+from backups_remote.lifecycle.announce import announce_end
 from backups_remote.lifecycle.complete import (
     Answer,
     Attempt,
@@ -24,7 +25,6 @@ from backups_remote.lifecycle.complete import (
     record_completion,
 )
 from backups_remote.lifecycle.event_history import prunable, prune
-from backups_remote.lifecycle.events import announce_end
 from backups_remote.lifecycle.restores import end_overdue_restores
 from backups_remote.lifecycle.rotate import begin_rotation
 from backups_remote.lifecycle.rules.age import may_still_appear
@@ -126,7 +126,7 @@ class CarryOut:
             yield from self._record_completion(backup, attempt.proof)
             return
         # safeguard: recent-lost-report-kept
-        if attempt.answer is Answer.UPLOAD_GONE and self._is_reported_for_long(backup):
+        if attempt.answer is Answer.UPLOAD_GONE and self._is_stale(backup):
             reason = "reported, but not in the store"
             if backup.fail_reported(reason):
                 announce_end(backup)  # safeguard: lost-report-signal
@@ -141,7 +141,7 @@ class CarryOut:
             backup.refuse_report(reason)  # safeguard: sweep-records-refusal
         yield fault(backup, reason)
 
-    def _is_reported_for_long(self, backup: Backup) -> bool:
+    def _is_stale(self, backup: Backup) -> bool:
         heard = backup.reported_at or backup.silent_from  # safeguard: lost-report-age
         return self.staleness.is_past(heard, self.staleness.limit(backup.issued_size))
 

@@ -26,10 +26,10 @@ from backups_remote.lifecycle.sweep.decide import (
     Finding,
     decide,
     examine,
-    why_given_up,
 )
 from backups_remote.lifecycle.sweep.outcomes import fault
 from backups_remote.lifecycle.sweep.pool import Fault, at_store
+from backups_remote.lifecycle.sweep.reasons import why_given_up
 from backups_remote.models import RESTORING
 from backups_remote.sql import keys_of, read_in_batches
 from backups_remote.types import SweepAction, SweepOutcome

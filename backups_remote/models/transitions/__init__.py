@@ -7,36 +7,26 @@ was none, a concurrent writer won: reload the row and decide again.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
-
-from django.db.models import Q
+from typing import TYPE_CHECKING
 
 from backups_remote.models.events import EventKind, Note, in_words
-from backups_remote.models.states import COMPLETED, OPEN
 from backups_remote.models.transitions.deletions import DeletionTransitions
 from backups_remote.models.transitions.ends import EndTransitions
+from backups_remote.models.transitions.locks import LockTransitions
 from backups_remote.models.transitions.reports import ReportTransitions
 from backups_remote.models.transitions.uploads import UploadTransitions
-from backups_remote.sql import Guard
 
 if TYPE_CHECKING:
     import datetime as dt
 
-_IF_LOCKABLE: Final = Guard((OPEN | COMPLETED) & Q(is_locked=False))
-_IF_LOCKED: Final = Guard(Q(is_locked=True))
 
-
-class BackupTransitions(UploadTransitions, ReportTransitions, EndTransitions, DeletionTransitions):
+class BackupTransitions(
+    UploadTransitions, ReportTransitions, EndTransitions, LockTransitions, DeletionTransitions
+):
     """The moves of a backup's row from state to state."""
 
     class Meta:
         abstract = True
-
-    def set_locked(self, *, locked: bool) -> bool:
-        """Lock or unlock; a failed backup has nothing to lock."""
-        note = Note(EventKind.LOCKED if locked else EventKind.UNLOCKED)
-        # safeguard: states-set-locked
-        return self._move(_IF_LOCKABLE if locked else _IF_LOCKED, None, note, is_locked=locked)
 
     def note_download(self, lifespan: dt.timedelta | None = None) -> None:
         """Note that a link to the archive was issued: an event without a change.

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, Final
 from django.db.models import Q
 from django.utils import timezone
 
+from backups_remote.models.backup_fields import LONGEST_REASON
+from backups_remote.models.changes import UNCLAIMED, BackupChanges, new_holder
 from backups_remote.models.events import EventKind, Note
-from backups_remote.models.fields import LONGEST_REASON
-from backups_remote.models.moves import UNCLAIMED, BackupMoves, new_holder
 from backups_remote.models.states import ENDED, STATES, BackupState
 from backups_remote.sql import Guard
 
@@ -23,7 +23,7 @@ _IF_UNLOCKED: Final = Guard(Q(is_locked=False))
 _IF_DELETING: Final = Guard(STATES[BackupState.DELETING])
 
 
-class DeletionTransitions(BackupMoves):
+class DeletionTransitions(BackupChanges):
     """A deletion begins, is refused by the store or is done."""
 
     class Meta:

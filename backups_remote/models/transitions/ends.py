@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from django.utils import timezone
 
+from backups_remote.models.backup_fields import LONGEST_REASON
+from backups_remote.models.changes import NOT_REFUSED, UNCLAIMED, BackupChanges
 from backups_remote.models.events import EventKind, Note
-from backups_remote.models.fields import LONGEST_REASON
-from backups_remote.models.moves import NOT_REFUSED, UNCLAIMED, BackupMoves
 from backups_remote.models.states import (
     COMPLETED,
     FAILED,
@@ -32,7 +32,7 @@ _IF_FAILED: Final = Guard(FAILED)
 _IF_FAILED_IN_SILENCE: Final = Guard(FAILED_IN_SILENCE)
 
 
-class EndTransitions(BackupMoves):
+class EndTransitions(BackupChanges):
     """A backup is completed, or fails; later, such an end is corrected."""
 
     class Meta:

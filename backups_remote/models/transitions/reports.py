@@ -10,16 +10,16 @@ from django.db.models import Q
 from django.utils import timezone
 
 from backups_remote.database import retrying
+from backups_remote.models.backup_fields import LONGEST_REASON
+from backups_remote.models.changes import NOT_REFUSED, BackupChanges, new_holder
 from backups_remote.models.events import EventKind, Note
-from backups_remote.models.fields import LONGEST_REASON
-from backups_remote.models.moves import NOT_REFUSED, BackupMoves, new_holder
+from backups_remote.models.querysets import BackupQuerySet
 from backups_remote.models.states import (
     COMPLETED,
     FAILED,
     OPEN,
     REPORTED,
     UPLOADING,
-    BackupQuerySet,
     BackupState,
 )
 from backups_remote.sql import Guard, defining_model
@@ -39,7 +39,7 @@ _IF_RECOVERED: Final = Guard(COMPLETED & Q(is_recovered=True, checksum=""))
 _IF_NOT_COMPLETED: Final = Guard(OPEN | FAILED)
 
 
-class ReportTransitions(BackupMoves):
+class ReportTransitions(BackupChanges):
     """A success is reported; the upload is claimed, and completed or given back."""
 
     class Meta:

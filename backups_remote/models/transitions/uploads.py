@@ -6,8 +6,8 @@ from typing import Any, Final
 
 from django.utils import timezone
 
+from backups_remote.models.changes import BackupChanges
 from backups_remote.models.events import EventKind, Note
-from backups_remote.models.moves import BackupMoves
 from backups_remote.models.states import (
     FAILED,
     FAILED_IN_SILENCE,
@@ -25,7 +25,7 @@ _IF_FAILED_IN_SILENCE: Final = Guard(FAILED_IN_SILENCE)
 _OPEN_AGAIN: Final = {"completed_at": None, "failure": "", "failed_in_silence": False}
 
 
-class UploadTransitions(BackupMoves):
+class UploadTransitions(BackupChanges):
     """An upload begins, shows a sign of life, and is forgotten."""
 
     class Meta:

@@ -6,8 +6,8 @@ import json
 import time
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from backups_remote.testing.daemon.backoff import Backoff
 from backups_remote.testing.daemon.transport import Answer, NoAnswer, TimedOut, call
-from backups_remote.testing.daemon.work import Backoff
 
 if TYPE_CHECKING:
     from uuid import UUID

@@ -7,9 +7,9 @@ import time
 from typing import IO, TYPE_CHECKING, Any, Final, NamedTuple, Self
 from urllib.parse import urlsplit
 
+from backups_remote.testing.daemon.backoff import Backoff
 from backups_remote.testing.daemon.faults import Fault
 from backups_remote.testing.daemon.transport import NoAnswer, Slice, call
-from backups_remote.testing.daemon.work import Backoff
 
 if TYPE_CHECKING:
     from uuid import UUID

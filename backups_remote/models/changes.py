@@ -10,8 +10,8 @@ from django.db import models, router, transaction
 from django.utils import timezone
 
 from backups_remote.database import retrying
+from backups_remote.models.backup_fields import BackupFields
 from backups_remote.models.events import record
-from backups_remote.models.fields import BackupFields
 from backups_remote.sql import update_if
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ UNCLAIMED: Final = {"claimed_until": None, "claimed_by": "", "quiet_until": None
 NOT_REFUSED: Final = {"refused_at": None, "refusal": ""}
 
 
-class BackupMoves(BackupFields):
+class BackupChanges(BackupFields):
     """The guarded UPDATE and the guarded DELETE that all transitions are made of."""
 
     class Meta:
