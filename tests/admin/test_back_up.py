@@ -54,7 +54,7 @@ def test_page_of_a_server_without_backups(admin_client, server):
     assert "This server has no backups." in shown
 
 
-def test_page_of_a_server_hides_backups_from_who_may_not_see_them(client, server):
+def test_server_page_hides_backups_without_view_permission(client, server):
     backup_in(State.COMPLETED, server=server, disk="memory", name="Secret")
     client.force_login(user_with("view_server"))
     shown = text(client.get(page(server)))
@@ -134,7 +134,7 @@ def test_backup_that_is_gone_before_the_daemon_answers(admin_client, server, scr
     assert not Backup.objects.exists()
 
 
-def test_limit_is_a_fault_of_the_form(admin_client, server, scripted_daemon):
+def test_limit_is_a_form_error(admin_client, server, scripted_daemon):
     server.backup_limit = 1
     server.save()
     backup_in(State.COMPLETED, server=server, disk="memory")
@@ -150,7 +150,7 @@ def test_limit_is_a_fault_of_the_form(admin_client, server, scripted_daemon):
     assert scripted_daemon.calls == []
 
 
-def test_name_that_is_too_long_is_a_fault_of_its_field(admin_client, server, scripted_daemon):
+def test_name_that_is_too_long_is_a_field_error(admin_client, server, scripted_daemon):
     answer = start(admin_client, server, name="x" * 192)
     assert list(answer.context["form"].errors) == ["name"]
     assert not Backup.objects.exists()
@@ -166,7 +166,7 @@ def test_project_that_calls_no_daemon(admin_client, server, settings, scripted_d
     assert not Backup.objects.exists()
 
 
-def test_user_who_may_not_see_backups_is_led_to_the_server(client, server):
+def test_user_without_backup_permission_is_sent_to_the_server(client, server):
     client.force_login(user_with("view_server", "back_up_server"))
     answer = start(client, server)
     assert answer.redirect_chain == [(page(server), 302)]

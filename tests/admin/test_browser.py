@@ -213,7 +213,7 @@ def test_unverified_badge_and_refusal(page, host, tmp_path):
     assert fits(page)
 
 
-def test_node_is_added_and_its_page_tells_how_to_get_a_token(page, live_server):
+def test_added_nodes_page_explains_how_to_get_a_token(page, live_server):
     page.goto("/admin/backups_remote/node/add/")
     page.locator("#id_name").fill("fra-1")
     page.get_by_role("button", name="Save and continue editing").click()

@@ -43,7 +43,7 @@ def test_dates_are_drilled_down(admin_client):
     assert len(listed(admin_client.get(LIST + last))) == 1
 
 
-def test_dates_lead_to_their_backups_and_keep_the_filters(admin_client):
+def test_dates_link_to_their_backups_and_keep_the_filters(admin_client):
     wanted = backup_in(State.FAILED, created_at=moment(2024, 5, 1))
     backup_in(State.FAILED, created_at=moment(2025, 5, 1))
     backup_in(State.COMPLETED, created_at=moment(2024, 5, 1))

@@ -116,7 +116,7 @@ def test_event_of_an_unknown_backup_is_listed(admin_client, backup):
     assert rows_on(admin_client.get(EVENTS))[0]["backup"] == "-"
 
 
-def test_backups_are_named_to_those_who_may_see_them_only(client, backup):
+def test_backups_are_named_only_with_view_permission(client, backup):
     event = add_event(backup, K.LOCKED)
     client.force_login(user_with("view_backupevent"))
 

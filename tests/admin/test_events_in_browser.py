@@ -121,7 +121,7 @@ def test_list_and_page_of_events_fit(page, eventful, tmp_path):
     assert fits(page)
 
 
-def test_links_lead_from_the_timeline_to_the_list_and_back(page, eventful):
+def test_timeline_and_list_link_to_each_other(page, eventful):
     page.goto(page_of(eventful))
 
     page.get_by_role("link", name="The list of all its events").click()

@@ -109,7 +109,7 @@ def percents(part):
 # Counts
 
 
-def test_each_state_has_its_count_and_leads_to_its_list(admin_client):
+def test_each_state_has_its_count_and_links_to_its_list(admin_client):
     for number, state in enumerate(State, start=1):
         for _ in range(number):
             backup_in(state)
@@ -130,7 +130,7 @@ def test_an_empty_table_has_a_summary(admin_client):
     assert "Oldest open upload None" in words(html)
 
 
-def test_disks_have_their_whole_backups_and_lead_to_them(admin_client):
+def test_disks_show_their_completed_backups_and_link_to_them(admin_client):
     backup_in(State.COMPLETED, disk="wings", size=3 * MIB)
     backup_in(State.COMPLETED, disk="wings", size=4 * MIB)
     backup_in(State.FAILED, disk="wings")
@@ -219,7 +219,7 @@ def test_chart_stacks_completed_and_failed_backups_of_each_day(admin_client):
         assert start + width / 2 == pytest.approx((place + 0.5) * 100 / 30, abs=0.01)
 
 
-def test_chart_has_words_for_what_it_shows(admin_client):
+def test_chart_has_a_text_alternative(admin_client):
     backup_in(State.COMPLETED)
     backup_in(State.FAILED)
     backup_in(State.COMPLETED, created_at=ago(3 * DAY))
@@ -246,7 +246,7 @@ def test_chart_has_words_for_what_it_shows(admin_client):
     assert words(legend) == "Completed Failed"
 
 
-def test_failed_backups_are_told_by_a_pattern_too(admin_client):
+def test_failed_backups_have_a_pattern_besides_a_colour(admin_client):
     backup_in(State.FAILED)
     svg = chart(shown(admin_client))
     [part] = pieces(svg, "failed").values()
@@ -287,7 +287,7 @@ def test_lines_of_the_chart_are_at_round_numbers(highest, lines):
     assert all(float(bar.failed.y) >= top - 2 for bar in found.bars)
 
 
-def test_table_has_the_numbers_of_the_chart_and_leads_to_the_days(admin_client):
+def test_table_has_the_numbers_of_the_chart_and_links_to_the_days(admin_client):
     today = [backup_in(State.COMPLETED), backup_in(State.FAILED), backup_in(State.FAILED)]
     backup_in(State.COMPLETED, created_at=ago(2 * DAY))
 
@@ -345,7 +345,7 @@ def test_large_table_shows_what_the_sweep_counted_and_when(admin_client, large):
     assert pieces(chart(html), "completed").keys() == {29}
 
 
-def test_servers_are_not_said_to_be_counted_by_the_sweep_if_they_are_not(admin_client, large):
+def test_sweep_is_not_mentioned_for_servers_it_does_not_count(admin_client, large):
     for _ in range(6):
         backup_in(State.FAILED, created_at=ago(3 * DAY))
     totals.renew_snapshot()
@@ -358,7 +358,7 @@ def test_servers_are_not_said_to_be_counted_by_the_sweep_if_they_are_not(admin_c
     assert "in the last 24 hours 7" in words(html)
 
 
-def test_small_table_says_nothing_of_the_sweep(admin_client):
+def test_small_table_does_not_mention_the_sweep(admin_client):
     backup_in(State.COMPLETED)
     totals.renew_snapshot()
     assert "sweep" not in shown(admin_client)
@@ -438,7 +438,7 @@ def test_servers_of_a_large_table_are_found_by_the_recent_backups(admin_client, 
 
 
 @pytest.mark.skipif("connection.vendor == 'mysql'", reason="MariaDB has no partial indexes.")
-def test_a_count_of_all_is_told_by_its_plan(admin_client):
+def test_count_of_all_rows_is_recognized_by_its_plan(admin_client):
     """In a small table, all are counted: what the test above looks for is there."""
     backup_in(State.COMPLETED)
     plans = [plan_of(sql) for sql in queries_of(admin_client, LIST) if OF_BACKUPS in sql]
@@ -477,7 +477,7 @@ def test_summary_is_on_the_first_page_of_the_whole_list(admin_client, query):
     "query",
     ["?p=2", "?q=one", "?state=pending", "?created_at__year=2020", "?server__id__exact=1"],
 )
-def test_other_pages_lead_to_the_summary_and_count_nothing(admin_client, monkeypatch, query):
+def test_other_pages_link_to_the_summary_and_count_nothing(admin_client, monkeypatch, query):
     monkeypatch.setattr(BackupAdmin, "list_per_page", 1)
     backup_in(State.PENDING)
     backup_in(State.PENDING)
@@ -494,7 +494,7 @@ def test_popup_has_no_summary(admin_client):
         assert "Summary" not in admin_client.get(LIST + query).content.decode()
 
 
-def test_user_who_may_see_backups_only_sees_no_link_to_a_server(client):
+def test_user_without_server_permission_sees_no_link_to_a_server(client):
     ServerFactory(name="never backed up")
     upload = backup_in(State.UPLOADING)
     client.force_login(user_with("view_backup"))
@@ -506,19 +506,19 @@ def test_user_who_may_see_backups_only_sees_no_link_to_a_server(client):
     assert "never backed up" not in html
 
 
-def test_user_who_may_see_servers_is_led_to_them(client):
+def test_user_with_server_permission_sees_links_to_servers(client):
     server = ServerFactory(name="never & ever")
     client.force_login(user_with("view_backup", "view_server"))
     html = shown(client)
     assert f'<a href="{SERVERS}{server.pk}/change/">never &amp; ever</a>' in html
 
 
-def test_user_who_may_not_see_backups_sees_no_summary(client):
+def test_summary_is_hidden_without_view_permission(client):
     client.force_login(user_with("view_server"))
     assert client.get(LIST).status_code == 403
 
 
-def test_summary_is_of_all_backups_and_not_for_who_sees_some(admin_client, monkeypatch):
+def test_summary_is_hidden_from_users_who_see_some_backups_only(admin_client, monkeypatch):
     backup_in(State.COMPLETED)
     whole = BackupAdmin.get_queryset
     assert shown(admin_client) is not None
@@ -529,7 +529,7 @@ def test_summary_is_of_all_backups_and_not_for_who_sees_some(admin_client, monke
         assert "Summary" not in admin_client.get(LIST + query).content.decode()
 
 
-def test_servers_are_not_counted_for_who_sees_some(admin_client, monkeypatch):
+def test_servers_are_not_counted_for_users_who_see_some_only(admin_client, monkeypatch):
     ServerFactory()
     whole = ServerAdmin.get_queryset
     assert "Servers without" in shown(admin_client)
@@ -553,7 +553,7 @@ def test_site_without_servers_has_no_link_to_them(admin_user):
 # Servers without a recent whole backup
 
 
-def test_servers_without_a_recent_backup_lead_to_their_list(admin_client):
+def test_servers_without_a_recent_backup_link_to_their_list(admin_client):
     backup_in(State.COMPLETED, server=ServerFactory(name="backed up"))
     late = ServerFactory(name="late")
     backup_in(State.COMPLETED, server=late, created_at=ago(25 * HOUR))
@@ -640,6 +640,6 @@ def test_another_time_is_a_wrong_filter(admin_client, value):
         (dt.timedelta(seconds=119), "1 min"),
     ],
 )
-def test_durations_are_said_in_the_largest_unit_that_is_exact(duration, said):
+def test_durations_use_the_largest_exact_unit(duration, said):
     phrases = {"days": "%(count)d d", "hours": "%(count)d h", "minutes": "%(count)d min"}
     assert times.in_whole_units(duration, phrases) == said

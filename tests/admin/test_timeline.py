@@ -36,7 +36,7 @@ def backup():
 
 
 @pytest.mark.parametrize("kind", EventKind)
-def test_every_kind_is_told_by_word_symbol_and_colour(admin_client, backup, kind):
+def test_every_kind_has_word_symbol_and_colour(admin_client, backup, kind):
     add_event(backup, kind, detail="1,000 bytes", actor=ActorKind.NODE, actor_name="fra-1")
 
     answer = admin_client.get(page_of(backup))
@@ -271,7 +271,7 @@ def test_saving_keeps_the_filters_of_the_list_and_of_the_timeline(admin_client, 
     assert Backup.objects.get().name == "Renamed"
 
 
-def test_shown_are_the_newest_and_all_are_a_link_away(admin_client, backup, monkeypatch):
+def test_newest_are_shown_with_a_link_to_all(admin_client, backup, monkeypatch):
     monkeypatch.setattr(timelines, "SHOWN", 3)
     for number in range(3):
         add_event(backup, K.LOCKED, detail=f"No. {number}")

@@ -190,7 +190,7 @@ def test_restore_of_an_archive_that_is_gone_is_refused(
 # Download
 
 
-def test_download_leads_to_the_archive(admin_client, whole):
+def test_download_redirects_to_the_archive(admin_client, whole):
     answer = admin_client.post(page_of(whole, "download"))
 
     assert answer.status_code == 302
@@ -268,7 +268,7 @@ def test_action_expire_asks_first(act, uploading, open_uploads):
 
 
 @pytest.mark.parametrize("action", ["expire", "delete_selected"])
-def test_no_leads_back_to_the_list_as_it_was_filtered(act, action):
+def test_no_returns_to_the_list_as_it_was_filtered(act, action):
     backup = backup_in(State.PENDING if action == "expire" else State.FAILED)
     answer = act(action, [backup], query="?disk=wings")
     assert f'<a href="{LIST}?disk=wings" class="backup-button' in answer.content.decode()

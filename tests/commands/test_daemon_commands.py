@@ -122,7 +122,7 @@ def test_server_at_its_limit_is_one_clear_line(server):
         run("backup", str(server.uuid))
 
 
-def test_rotate_begins_one_more_and_deletes_what_is_over(server, daemon):
+def test_rotate_starts_a_backup_and_deletes_the_excess(server, daemon):
     Server.objects.update(backup_limit=1)
     first = completed_backup(server)
     run("backup", str(server.uuid), "--rotate")

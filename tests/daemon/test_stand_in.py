@@ -130,7 +130,7 @@ def test_requests_are_those_of_the_real_daemon(daemon, panel, files, make):
 
 
 @pytest.mark.parametrize("make", MAKES)
-def test_restart_is_told_as_the_real_daemon_tells_it(panel, make, tmp_path):
+def test_restart_is_reported_as_by_the_real_daemon(panel, make, tmp_path):
     with StandInDaemon(tmp_path / "other", make, pace=PACE, resets_servers=True) as other:
         other.connect(panel.url, TOKEN_ID, TOKEN)
         assert_matches(panel.calls[-1], recorded(make, other)["restarted"])
@@ -225,7 +225,7 @@ def test_only_the_panel_of_the_node_is_obeyed(daemon, panel, files):
     assert panel.calls == []
 
 
-def test_daemon_without_a_panel_obeys_nobody(tmp_path):
+def test_daemon_without_a_panel_refuses_every_call(tmp_path):
     with StandInDaemon(tmp_path) as daemon:
         daemon.add_server(SERVER)
         assert call(daemon, "DELETE", f"{SERVER}/backup/{BACKUP}").status_code == 403

@@ -135,7 +135,7 @@ def test_not_found_of_a_proxy_deletes_nothing(scripted, backup, answer):
     ],
     ids=range(7),
 )
-def test_probe_tells_the_version(scripted, backup, body, version):
+def test_probe_returns_the_version(scripted, backup, body, version):
     scripted.answer = Answer(200, body)
     assert daemon_of(backup).probe() == version
     (call,) = scripted.calls
@@ -188,7 +188,7 @@ def test_class_without_probe_says_so(backup):
     ],
     ids=lambda value: str(getattr(value, "status", "")) or None,
 )
-def test_answer_tells_whether_anything_was_begun(scripted, backup, answer, kind, reason):
+def test_answer_shows_whether_anything_was_begun(scripted, backup, answer, kind, reason):
     scripted.answer = answer
     with pytest.raises(kind) as caught:
         daemon_of(backup).make_backup(backup)

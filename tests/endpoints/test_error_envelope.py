@@ -132,7 +132,7 @@ def test_nothing_redirects(daemon, backup, server):
     assert Backup.objects.get().state is State.PENDING
 
 
-def test_truncated_body_is_told_to_be_sent_again(live_server, backup, node):
+def test_truncated_body_gets_a_retryable_answer(live_server, backup, node):
     """A 4xx would be final."""
     whole = b'{"checksum":"","checksum_type":"","size":0,"successful":false,"parts":null}'
     with nothing_changes(backup):

@@ -127,7 +127,7 @@ def test_too_large_body_is_refused_in_any_framing(panel, node_of, server):
         assert errors(daemon.call("POST", f"{backup.uuid}", data=b" " * (LARGEST_BODY + 1)), 413)
 
 
-def test_empty_body_in_chunks_is_told_to_be_sent_again(panel, node_of, server):
+def test_empty_body_in_chunks_gets_a_retryable_answer(panel, node_of, server):
     backup = BackupFactory(server=server, disk="wings")
     with node_of(panel) as daemon:
         [error] = errors(daemon.call("POST", f"{backup.uuid}", data=iter([])), 503)
@@ -137,7 +137,7 @@ def test_empty_body_in_chunks_is_told_to_be_sent_again(panel, node_of, server):
     assert backup.state is State.PENDING
 
 
-def test_server_that_hands_over_no_chunks_is_no_final_answer(client, node, server):
+def test_server_that_passes_on_no_chunks_gives_a_retryable_answer(client, node, server):
     """Such as Django's development server. A 4xx would have the daemon delete its archive."""
     backup = BackupFactory(server=server, disk="wings")
     answer = client.post(
@@ -156,7 +156,7 @@ def test_server_that_hands_over_no_chunks_is_no_final_answer(client, node, serve
     assert backup.state is State.PENDING
 
 
-def test_body_that_breaks_off_is_no_final_answer(panel, node, server):
+def test_body_that_breaks_off_gets_a_retryable_answer(panel, node, server):
     """The connection ends after half of what was announced."""
     backup = BackupFactory(server=server, disk="wings")
     body = json.dumps(success(ARCHIVE, None)).encode()
@@ -216,7 +216,7 @@ def test_stream_without_end_is_read_no_further_than_the_limit():
     assert stream.most_asked <= LARGEST_BODY + 1
 
 
-def test_body_shorter_than_announced_is_no_final_answer():
+def test_body_shorter_than_announced_gets_a_retryable_answer():
     request = request_with(Stream(b'{"successful": true'))
     request.META["CONTENT_LENGTH"] = "30"
     with pytest.raises(BodyNotReceived, match="19 of the body's 30 bytes reached the panel"):
@@ -237,14 +237,14 @@ def test_chunks_are_read_after_a_middleware_that_looked_for_a_body():
     assert received_body(request) == b'{"a": 1}'
 
 
-def test_body_that_a_middleware_has_used_up_is_no_final_answer():
+def test_body_that_a_middleware_consumed_gets_a_retryable_answer():
     request = RequestFactory().post("/", b'{"a": 1}', content_type="application/json")
     assert request.read(4)
     with pytest.raises(BodyNotReceived, match="could not be read to its end"):
         received_body(request)
 
 
-def test_stream_that_fails_is_no_final_answer():
+def test_stream_that_fails_gets_a_retryable_answer():
     class Broken(Stream):
         def read(self, size):
             raise OSError("the client is gone")

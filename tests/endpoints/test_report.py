@@ -149,7 +149,7 @@ def test_invalid_body_changes_nothing(daemon, own_disk, ends):
 
 
 @pytest.mark.parametrize("body", FAILURES)
-def test_failure_says_nothing_else(daemon, own_disk, body):
+def test_failure_report_contains_nothing_else(daemon, own_disk, body):
     assert post(daemon, own_disk, as_bytes(body)).status_code == 204
     assert now(own_disk).state is State.FAILED
 

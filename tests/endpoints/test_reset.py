@@ -40,7 +40,7 @@ def test_restart_ends_restores_and_has_uploads_judged(
     assert whole.state is State.COMPLETED
 
 
-def test_another_nodes_restart_concerns_it_alone(daemon, node):
+def test_restart_of_another_node_has_no_effect(daemon, node):
     other = ServerFactory(node=NodeFactory(), status=RESTORING)
     assert daemon.reset().status_code == 204
     other.refresh_from_db()

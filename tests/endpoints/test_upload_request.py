@@ -172,7 +172,7 @@ def test_concurrent_uploads_are_named_where_they_are_configured(daemon, backup, 
 # The URLs
 
 
-def test_urls_are_signed_for_the_host_alone(daemon, backup, store, location, server):
+def test_only_the_host_is_signed_in_urls(daemon, backup, store, location, server):
     urls = daemon.ask(backup, 11 * MIB).json()["parts"]
     backup.refresh_from_db()
     for number, url in enumerate(urls, start=1):

@@ -119,7 +119,7 @@ def test_database_error_is_an_outcome(monkeypatch):
     assert sweep_actions() == ["error"]
 
 
-def test_command_tells_of_them_and_does_not_count_them_as_expired():
+def test_command_prints_them_and_does_not_count_them_as_expired():
     aged(gone(), YEAR + MINUTE)
     uploading_backup()
     printed = io.StringIO()

@@ -199,7 +199,7 @@ def test_restore_report_about_nothing_writes_no_event():
 # What is written
 
 
-def test_life_of_a_backup_is_told_in_order():
+def test_events_of_a_backup_are_in_order():
     server = ServerFactory(name="Survival", node=NodeFactory(name="fra-1"))
     backup = lifecycle.start_backup(server)
     ticket = lifecycle.request_upload(backup, len(ARCHIVE) + 1)
@@ -357,7 +357,7 @@ def test_long_reason_is_cut_to_its_column():
     assert len(Backup.objects.get().failure) == 1024
 
 
-def test_recovery_is_told():
+def test_recovery_is_recorded():
     backup = uploaded()
     list(lifecycle.sweep(older_than=NOW))
     assert kinds(backup)[-2:] == [K.RECOVERY_STARTED, K.RECOVERED]
@@ -392,7 +392,7 @@ def test_forgotten_backup_says_where_its_archive_was_left(settings):
     assert said(backup) == (K.FORGOTTEN, "its archive, if any, was left on the disk gone")
 
 
-def test_accepted_copy_is_told():
+def test_accepted_copy_is_recorded():
     backup = completed_backup()
     MemoryBackend.objects[backup.object_key].etag = "of-the-copy"
     lifecycle.accept_copies("memory", dry_run=True)
@@ -417,7 +417,7 @@ def test_accepted_copy_is_told():
         (lambda b: list(lifecycle.sweep()), (K.RESTORE_FAILED, "no end was reported for 25 h")),
     ],
 )
-def test_every_end_of_a_restore_is_told_once(end, expected):
+def test_every_end_of_a_restore_is_recorded_once(end, expected):
     server = ServerFactory(node=NodeFactory(name="made-it"))
     backup = completed_backup(server)
     server.node = NodeFactory(name="restores-it")
@@ -436,7 +436,7 @@ def test_every_end_of_a_restore_is_told_once(end, expected):
     assert len([kind for kind in kinds(backup) if kind.startswith("restore_")]) == 2
 
 
-def test_overdue_restore_of_an_unknown_backup_is_told_about_its_server():
+def test_overdue_restore_of_an_unknown_backup_is_recorded_for_its_server():
     server = ServerFactory(status=RESTORING)
     Server.objects.update(restore_started_at=timezone.now() - 25 * HOUR)
     list(lifecycle.sweep())

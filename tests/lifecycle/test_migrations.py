@@ -292,7 +292,7 @@ def test_events_begin_with_the_upgrade(old):
     assert [event.kind for event in lifecycle.history(failed)] == ["deletion_started", "deleted"]
 
 
-def test_what_failed_or_was_whole_before_the_flags_stays_so(old):
+def test_failed_and_completed_backups_from_before_the_flags_stay_so(old):
     """Nothing says why it failed, or that its server's project rotates."""
     server = old.server(backup_limit=1)
     failed = old.row(server, completed_at=timezone.now())

@@ -48,7 +48,7 @@ def test_a_store_that_lists_exact_keys_only_is_known_by_an_open_upload(is_dry_ru
     assert (orphan in MemoryBackend.uploads) is is_dry_run
 
 
-def test_an_upload_that_is_gone_shows_nothing_of_the_store():
+def test_an_upload_that_is_gone_proves_nothing_about_its_object():
     MemoryBackend.behave_like(MINIO_BEHIND_A_PROXY)
     key, _ = hidden_orphan()
     uploading_backup()
@@ -63,7 +63,7 @@ def test_a_store_that_lists_by_prefix_is_asked_for_no_more():
     assert swept(older_than=dt.timedelta(hours=10)) == []
 
 
-def test_a_key_whose_list_fails_stops_no_other(monkeypatch):
+def test_a_key_whose_list_fails_does_not_stop_the_others(monkeypatch):
     MemoryBackend.behave_like("minio")
     hidden = [hidden_orphan() for _ in range(3)]
     newest_but_one = hidden[1][0]

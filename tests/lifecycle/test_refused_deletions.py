@@ -358,7 +358,7 @@ def test_panel_that_died_after_its_call_was_sent_is_waited_for(memory):
 
 
 @pytest.mark.parametrize("refused", ["the earlier", "the later"])
-def test_of_two_at_once_neither_takes_back_beside_the_other(memory, refused):
+def test_concurrent_erasers_do_not_take_the_deletion_back(memory, refused):
     """One is refused while the other's call is under way, which then succeeds."""
     backup = completed_backup()
     is_refused = threading.Event()

@@ -363,7 +363,7 @@ def test_failure_report_aborts_the_upload():
     assert row().state is S.FAILED
 
 
-def test_tries_at_a_part_are_told_apart_by_report_and_size():
+def test_repeated_parts_are_distinguished_by_report_and_size():
     """Some stores list every try at a part."""
     backup, _ = streamed(10, 7)
     now = timezone.now()

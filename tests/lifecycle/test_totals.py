@@ -65,7 +65,7 @@ def test_an_empty_table_has_no_disks_and_thirty_empty_days():
     assert {(day.completed, day.failed) for day in ended.days} == {(0, 0)}
 
 
-def test_whole_backups_alone_are_of_a_disk():
+def test_only_completed_backups_count_for_a_disk():
     backup_in(State.COMPLETED, disk="wings", size=3)
     backup_in(State.COMPLETED, disk="s3", size=5)
     backup_in(State.COMPLETED, disk="s3", size=7)
@@ -214,7 +214,7 @@ def test_without_an_upload_there_is_no_oldest_one():
 # Servers without a recent whole backup
 
 
-def test_only_a_whole_backup_of_late_counts():
+def test_only_a_recent_completed_backup_counts():
     backed_up = ServerFactory(name="backed up")
     backup_in(State.COMPLETED, server=backed_up, created_at=ago(23 * HOUR))
     backup_in(State.COMPLETED, server=backed_up, created_at=ago(99 * HOUR))

@@ -29,7 +29,7 @@ def test_a_broken_object_is_shown_and_is_not_intact(proxy, disk, key):
         assert not get_backend(disk).is_intact(key)
 
 
-def test_a_fault_says_nothing_of_the_object(proxy, disk, key):
+def test_a_fault_proves_nothing_about_the_object(proxy, disk, key):
     with proxy.going_wrong(answering(403, "AccessDenied")), pytest.raises(StorageUnavailable):
         get_backend(disk).is_intact(key)
 

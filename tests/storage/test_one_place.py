@@ -119,7 +119,7 @@ def test_e104_storage_class_that_computes_its_place(in_two_places, name):
     assert "alias for each place" in error.hint
 
 
-def test_class_that_cannot_tell_its_place_is_not_configured(settings, store, daemon, server):
+def test_class_without_a_known_place_is_not_configured(settings, store, daemon, server):
     with_disk(settings, f"{__name__}.{NowhereWithoutTenant.__qualname__}", **store.storage_options)
     backup = BackupFactory(server=server, disk="s3")
     assert daemon.ask(backup, 10).status_code == 503

@@ -87,7 +87,7 @@ def test_host_for_nodes_is_that_of_their_urls(settings, disk, endpoints, host):
 
 
 @pytest.mark.parametrize("variable", ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"])
-def test_host_for_nodes_may_be_told_to_boto3(settings, monkeypatch, variable):
+def test_host_for_nodes_may_come_from_boto3(settings, monkeypatch, variable):
     options = {"bucket_name": "b", "access_key": "k", "secret_key": "s", "region_name": "eu-west-1"}
     with_disk(settings, **options)
     assert get_backend("s3").host_for_nodes() == "s3.eu-west-1.amazonaws.com"

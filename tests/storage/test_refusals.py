@@ -62,7 +62,7 @@ def test_object_under_a_retention_period_of_minio_is_a_refusal(proxy, disk):
         backend.delete("key", version_id="v")
 
 
-def test_refusal_of_a_second_try_says_nothing_of_the_first(proxy, disk):
+def test_refusal_of_a_second_try_proves_nothing_about_the_first(proxy, disk):
     """The client repeats a call whose answer is lost; the first one may succeed late."""
     backend = get_backend(disk)
     with (
@@ -85,7 +85,7 @@ def test_failed_backup_ends_for_a_key_that_may_not_list_the_bucket(proxy, disk, 
     assert not Backup.objects.exists()
 
 
-def test_node_hears_which_right_is_missing(proxy, disk, daemon, backup):
+def test_node_is_told_which_permission_is_missing(proxy, disk, daemon, backup):
     with proxy.going_wrong(refusing("create")):
         answer = daemon.ask(backup, 7)
     assert answer.status_code == 503

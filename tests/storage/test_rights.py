@@ -29,7 +29,7 @@ def refusing(answer):
 
 
 @pytest.mark.parametrize("answer", REFUSALS, ids=lambda answer: answer[1])
-def test_the_parts_tell_whether_an_upload_is_open(proxy, disk, answer):
+def test_list_of_parts_shows_whether_an_upload_is_open(proxy, disk, answer):
     backend = get_backend(disk)
     key = backend.object_key(uuid.uuid4(), uuid.uuid4())
     upload_id = backend.create_upload(key, "mark")
@@ -42,7 +42,7 @@ def test_the_parts_tell_whether_an_upload_is_open(proxy, disk, answer):
                 listing()
 
 
-def test_another_fault_does_not_tell_it(proxy, disk):
+def test_another_fault_of_the_list_of_parts_is_inconclusive(proxy, disk):
     backend = get_backend(disk)
     key = backend.object_key(uuid.uuid4(), uuid.uuid4())
     upload_id = backend.create_upload(key, "mark")

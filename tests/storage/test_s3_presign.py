@@ -113,7 +113,7 @@ def test_urls_equal_those_of_botocore(backend):
     compare()
 
 
-def test_urls_sign_the_host_alone_and_carry_no_checksum(backend):
+def test_urls_sign_only_the_host_and_carry_no_checksum(backend):
     for url in backend.presign_parts("k", "u", 3, dt.timedelta(hours=2)):
         query = parse_qs(urlsplit(url).query)
         assert query["X-Amz-SignedHeaders"] == ["host"]

@@ -75,7 +75,7 @@ def test_missing_right_is_named(proxy, operation, number, words):
     ("operation", "number"),
     [("create", "E111"), ("list_parts", "E113"), ("abort", "E114"), ("head", "E115")],
 )
-def test_answer_of_the_store_is_told(proxy, operation, number):
+def test_answer_of_the_store_is_shown(proxy, operation, number):
     fault = Fault(operation, "tar.gz", times=9, forward=False, answer=(503, "SlowDown"))
     with proxy.going_wrong(fault):
         assert "503" in one(number) or "SlowDown" in one(number)
@@ -91,7 +91,7 @@ def test_answer_of_the_store_is_told(proxy, operation, number):
         ((400, "AuthorizationHeaderMalformed"), "the disk's region"),
     ],
 )
-def test_what_a_node_would_hear_is_told(proxy, answer, words):
+def test_answer_that_a_node_would_get_is_shown(proxy, answer, words):
     with proxy.going_wrong(Fault("part", times=9, forward=False, answer=answer)):
         assert words in one("E112")
 
@@ -102,7 +102,7 @@ def test_upload_of_a_failed_trial_is_aborted(proxy, open_uploads):
     assert open_uploads() == []
 
 
-def test_put_is_a_nodes(proxy, monkeypatch):
+def test_put_is_sent_by_a_node(proxy, monkeypatch):
     """One header of its own, no proxy that only the panel's environment names."""
     sent = {}
     pool = trial.urllib3.PoolManager
@@ -179,7 +179,7 @@ def test_clock_is_compared_with_any_answer(disk, monkeypatch):
     )
 
 
-def test_answer_without_a_date_says_nothing_of_the_clock():
+def test_answer_without_a_date_does_not_judge_the_clock():
     for headers in ({}, {"date": ""}, {"date": "yesterday"}):
         assert trial.clock_problem("s3", headers) is None
 

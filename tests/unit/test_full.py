@@ -40,7 +40,7 @@ def test_parts_of_one_process_run_together_and_others_alone():
     ]
 
 
-def test_parts_do_not_see_what_this_run_was_told(tmp_path, monkeypatch):
+def test_parts_do_not_inherit_the_options_of_this_run(tmp_path, monkeypatch):
     """``make full ONLY=stores`` tells every make that it begins, through MAKEFLAGS."""
     monkeypatch.setattr(full, "LOGS", tmp_path)
     monkeypatch.setenv("ONLY", "stores")

@@ -115,7 +115,7 @@ def test_urls_that_cannot_be_imported_are_another_checks_business(settings):
 
 
 @pytest.mark.django_db
-def test_create_node_says_it_too(urls):
+def test_create_node_warns_too(urls):
     urls(re_path("^(?P<page>.*)$", Page.as_view(), name="app"), OURS)
     printed = run("create_node", "fra-1", "--remote", "https://panel.example.com")
     assert "Another route comes before the endpoints: app answers" in printed

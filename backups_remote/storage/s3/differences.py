@@ -137,7 +137,7 @@ _OTHER_REFUSALS: Final[Mapping[Call, str]] = {
     Call.DELETE: "InvalidRequest",
 }
 #: What the access key needs for a call.
-_RIGHTS: Final[Mapping[Call, str]] = {
+_PERMISSIONS: Final[Mapping[Call, str]] = {
     Call.CREATE: "s3:PutObject",
     Call.LIST_PARTS: "s3:ListMultipartUploadParts",
     Call.COMPLETE: "s3:PutObject",
@@ -174,7 +174,7 @@ def error_for(call: Call | None, code: str, doing: str) -> StorageError:
         return kind(said)
     if call is not None and is_refusal(call, code):
         kept = ", or the bucket keeps the object" if call is Call.DELETE else ""
-        return StorageRefused(f"{said} The access key may lack {_RIGHTS[call]}{kept}.")
+        return StorageRefused(f"{said} The access key may lack {_PERMISSIONS[call]}{kept}.")
     return StorageUnavailable(said)
 
 

@@ -35,12 +35,12 @@ class S3Contract(StoreContract):
     def losing_the_answer_to_complete(self, backend):
         options = self.settings.STORAGES["s3"]["OPTIONS"]
         with Proxy(options["endpoint_url"]) as proxy:
-            losing = self.disk("losing", **self.rights_of(backend), endpoint_url=proxy.url)
+            losing = self.disk("losing", **self.permissions_of(backend), endpoint_url=proxy.url)
             with proxy.going_wrong(Fault("complete", answer="drop")) as fault:
                 yield losing
             assert fault.hits == 1
 
-    def rights_of(self, backend):
+    def permissions_of(self, backend):
         """The options that the access key of ``backend`` needs."""
         return {}
 
@@ -105,7 +105,7 @@ if NAME == "seaweedfs":
 # The one store here that knows Amazon's bucket policies.
 if NAME == "ceph":
 
-    class TestStoreWithFewRights(S3Contract):
+    class TestStoreWithFewPermissions(S3Contract):
         """The key of docs/stores.md, which may do what the panel needs and no more."""
 
         limits = KIND.limits
@@ -115,7 +115,7 @@ if NAME == "ceph":
             self.store, self.settings, self.s3 = store, settings, s3
             return self.few_permissions(store.bucket)
 
-        def rights_of(self, backend):
+        def permissions_of(self, backend):
             return ceph.FEW_PERMISSIONS
 
         def keeping_versions(self, backend):
@@ -131,7 +131,7 @@ if NAME == "ceph":
 
     @pytest.mark.parametrize("permission", [*ceph.ON_OBJECTS, *ceph.ON_BUCKET])
     def test_missing_permission_is_noticed(disk, store, settings, s3, permission):
-        contract = TestStoreWithFewRights()
+        contract = TestStoreWithFewPermissions()
         contract.store, contract.settings, contract.s3 = store, settings, s3
         contract.few_permissions = partial(contract.few_permissions, without=permission)
         broken = []
@@ -146,8 +146,8 @@ if NAME == "ceph":
                 broken.append(scenario)
         assert bool(broken) == (permission not in ceph.NOT_CHECKED)
 
-    def test_without_the_right_to_list_uploads_the_parts_tell(disk, store, settings, s3):
-        contract = TestStoreWithFewRights()
+    def test_without_permission_to_list_uploads_the_parts_are_listed(disk, store, settings, s3):
+        contract = TestStoreWithFewPermissions()
         contract.store, contract.settings, contract.s3 = store, settings, s3
         backend = contract.few_permissions(store.bucket, without="s3:ListBucketMultipartUploads")
         key = backend.object_key(uuid.uuid4(), uuid.uuid4())

@@ -234,7 +234,7 @@ FAULT = ("operation", "nth", "times", "forward", "answer")
 @pytest.mark.slow
 @pytest.mark.parametrize("is_known", [True, False], ids=["known", "unknown"])
 @pytest.mark.parametrize("call", [Call.LIST_UPLOADS, Call.LIST_ALL_UPLOADS], ids=lambda c: c.name)
-def test_a_second_page_of_uploads_needs_the_key_marker_alone(
+def test_a_second_page_of_uploads_needs_only_the_key_marker(
     monkeypatch, disk, store, settings, s3, call, is_known
 ):
     """Small pages, and keys with several uploads, which a page may end in the midst of."""

@@ -73,7 +73,7 @@ def test_a_file_that_cannot_be_imported_has_failed(outcome_of):
     assert outcome.failed == ["tests.storage.stores.test flow", "pytest ended with exit code 2"]
 
 
-def test_a_failure_is_told_once(outcome_of):
+def test_a_failure_is_printed_once(outcome_of):
     cases = [*WHOLE, case("test_other", inner='<failure message="no"/>')]
     assert outcome_of(report_of(*cases), 1).failed == ["other"]
 
