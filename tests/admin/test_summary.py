@@ -21,6 +21,7 @@ from backups_remote.lifecycle import totals
 from backups_remote.models import Backup, BackupTotals, Server
 from tests.admin.pages import LIST, backup_in, listed, queries_of, user_with
 from tests.support.factories import BackupFactory, ServerFactory
+from tests.support.moments import ago
 
 pytestmark = [pytest.mark.databases, pytest.mark.django_db]
 
@@ -35,10 +36,6 @@ State = Backup.State
 def large(monkeypatch):
     """A table counts as large from the sixth backup on."""
     monkeypatch.setattr(totals, "COUNTED_AT_ONCE", 5)
-
-
-def ago(age):
-    return timezone.now() - age
 
 
 def shown(client, query=""):

@@ -17,12 +17,12 @@ from backups_remote.lifecycle.sweep import pool
 from backups_remote.models import Backup
 from tests.support.memory import (
     MINUTE,
-    from_now,
     reported,
     row,
     success,
     uploaded,
 )
+from tests.support.moments import from_now
 from tests.support.waiting import wait_until
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("memory")]

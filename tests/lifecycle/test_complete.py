@@ -21,13 +21,13 @@ from backups_remote.testing import MemoryBackend
 from tests.support.memory import (
     MINUTE,
     complete_in_store,
-    from_now,
     raising,
     reported,
     row,
     success,
     uploaded,
 )
+from tests.support.moments import from_now
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("memory")]
 

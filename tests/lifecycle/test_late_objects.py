@@ -28,6 +28,7 @@ from tests.support.memory import (
     success,
     uploaded,
 )
+from tests.support.moments import ago
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("memory")]
 S = Backup.State
@@ -42,10 +43,6 @@ def _impatient(monkeypatch):
 
 def swept(**options):
     return [str(outcome.action) for outcome in lifecycle.sweep(**options)]
-
-
-def ago(**age):
-    return timezone.now() - dt.timedelta(**age)
 
 
 @pytest.fixture(params=["this version", "an older version"])

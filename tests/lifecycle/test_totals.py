@@ -15,6 +15,7 @@ from backups_remote.models import Backup, BackupTotals, Server
 from tests.admin.pages import backup_in
 from tests.support.factories import BackupFactory, ServerFactory
 from tests.support.memory import sweep_actions, uploading_backup
+from tests.support.moments import ago
 
 pytestmark = [pytest.mark.databases, pytest.mark.django_db]
 
@@ -27,10 +28,6 @@ State = Backup.State
 def large(monkeypatch):
     """A table counts as large from the second backup on."""
     monkeypatch.setattr(totals, "COUNTED_AT_ONCE", 1)
-
-
-def ago(age):
-    return timezone.now() - age
 
 
 def counted():

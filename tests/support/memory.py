@@ -174,10 +174,6 @@ def remaining_uuids(server):
     return set(Backup.objects.filter(server=server).values_list("uuid", flat=True))
 
 
-def from_now(**age):
-    return timezone.now() + dt.timedelta(**age)
-
-
 def finished_unreported():
     """A backup whose upload is completed in the store only."""
     backup = uploaded()
