@@ -40,7 +40,7 @@ def _without_slash(value: Any) -> Any:
 
 
 class NodeQuerySet(GuardedQuerySet["Node"]):
-    """Nodes."""
+    """Nodes, whose guarded columns ``update_or_create()`` refuses."""
 
 
 class Node(GuardedModel):

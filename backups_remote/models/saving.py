@@ -25,7 +25,7 @@ class GuardedQuerySet(models.QuerySet["_Row"]):
     def update_or_create(
         self, defaults: Mapping[str, Any] | None = None, *args: Any, **kwargs: Any
     ) -> tuple[_Row, bool]:
-        """Update or create.
+        """Like Django's, without guarded columns among the ``defaults``.
 
         Raises:
             ValueError: ``defaults`` names a guarded column.

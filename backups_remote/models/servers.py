@@ -32,7 +32,7 @@ _IF_RESTORING: Final = Guard(Q(status=RESTORING))  # safeguard: restore-clears-o
 
 
 class ServerQuerySet(GuardedQuerySet["Server"]):
-    """Servers."""
+    """Servers, whose status never changes without the restore that it stands for."""
 
     def update(self, **kwargs: Any) -> int:
         """Update; a status that is set without its backup forgets which one was being restored."""

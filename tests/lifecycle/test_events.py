@@ -22,7 +22,7 @@ from backups_remote.exceptions import (
     UploadRejected,
 )
 from backups_remote.models import RESTORING, Backup, BackupEvent, EventKind, Server
-from backups_remote.models import moves as models_moves
+from backups_remote.models import changes as models_changes
 from backups_remote.models import servers as models_servers
 from backups_remote.testing import MemoryBackend
 from backups_remote.types import Report, ReportedPart
@@ -76,7 +76,7 @@ def fail_and_break_off(backup):
 def test_change_is_undone_if_its_event_cannot_be_written(monkeypatch):
     backup = uploading_backup()
     before = Backup.objects.values().get(), kinds(backup)
-    monkeypatch.setattr(models_moves, "record", broken)
+    monkeypatch.setattr(models_changes, "record", broken)
     for move in (
         lambda: backup.fail("why"),
         lambda: backup.set_locked(locked=True),
@@ -92,7 +92,7 @@ def test_row_and_the_event_of_its_removal_are_one_change(monkeypatch):
     backup = completed_backup()
     assert backup.begin_deletion()
     with monkeypatch.context() as failing:
-        failing.setattr(models_moves, "record", broken)
+        failing.setattr(models_changes, "record", broken)
         with pytest.raises(DatabaseError):
             backup.remove_deleted("gone")
     assert Backup.objects.get().state is Backup.State.DELETING
