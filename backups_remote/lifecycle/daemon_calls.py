@@ -10,7 +10,6 @@ import uuid
 from typing import TYPE_CHECKING
 
 from django.db import router
-from django.utils import timezone
 from django.views.decorators.debug import sensitive_variables
 
 from backups_remote.daemon import get_daemon
@@ -19,19 +18,18 @@ from backups_remote.lifecycle.announce import announce_end
 from backups_remote.lifecycle.create import start_backup
 from backups_remote.lifecycle.restores import (
     LINK_LIFESPAN,
+    begin_restore,
     cancel_restore,
     download_link,
-    resume_restore,
-    start_restore,
 )
-from backups_remote.models import Node
+from backups_remote.models import Node, Server
 
 if TYPE_CHECKING:
     import datetime as dt
     from collections.abc import Iterable
     from uuid import UUID
 
-    from backups_remote.models import Backup, Server
+    from backups_remote.models import Backup
 
 
 def back_up(
@@ -92,9 +90,7 @@ def restore(
 
     """
     get_daemon(_node_of_server(backup))  # before anything is written
-    link = start_restore(backup, lifespan=lifespan)
-    # Not earlier: a restart during the store call above did not end this restore.
-    began = backup.restore_began_at or timezone.now()  # safeguard: earlier-restart-ended-nothing
+    link = begin_restore(backup, lifespan=lifespan, calling=True)  # safeguard: restore-call-noted
     try:
         daemon = get_daemon(_node_of_server(backup))
         daemon.restore_backup(backup, link=link, truncate=truncate)
@@ -102,9 +98,9 @@ def restore(
         cancel_restore(backup, reason=f"not begun: {error}")
         raise
     except DaemonUnclear:
-        _resume_after_restart(backup, began)
+        Server.end_restore_call(backup)
         raise
-    _resume_after_restart(backup, began)
+    Server.end_restore_call(backup)
 
 
 @sensitive_variables("link", "url")
@@ -129,16 +125,6 @@ def download_link_for_user(
     url = get_daemon(backup.node).download_url(backup, user_uuid=user_uuid or uuid.uuid4())
     backup.note_download()
     return url
-
-
-def _resume_after_restart(backup: Backup, began: dt.datetime) -> None:
-    """Show the restore again if its node restarted while it was called.
-
-    The restart ended the restore, which the daemon may have accepted since.
-    """
-    restarted_at = _node_of_server(backup).restarted_at
-    if restarted_at is not None and restarted_at >= began:
-        resume_restore(backup)  # safeguard: restore-accepted-after-restart
 
 
 def _node_of_server(backup: Backup) -> Node:

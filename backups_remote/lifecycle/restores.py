@@ -12,7 +12,7 @@ from django.views.decorators.debug import sensitive_variables
 
 from backups_remote.conf import app_settings
 from backups_remote.database import in_order
-from backups_remote.exceptions import BackupNotFound, RestoreRefused, UploadNotFound
+from backups_remote.exceptions import RestoreRefused, UploadNotFound
 from backups_remote.lifecycle.announce import announce_restore, announce_restore_begun
 from backups_remote.lifecycle.lookup import make_current, reload
 from backups_remote.lifecycle.rules.ownership import why_foreign
@@ -51,21 +51,27 @@ def start_restore(backup: Backup, *, lifespan: dt.timedelta = LINK_LIFESPAN) -> 
         RuntimeError: a transaction is open.
 
     """
+    return begin_restore(backup, lifespan=lifespan, calling=False)
+
+
+@sensitive_variables("link")
+def begin_restore(backup: Backup, *, lifespan: dt.timedelta, calling: bool) -> str | None:
+    """``start_restore``; with ``calling``, ``Server.end_restore_call`` is to follow."""
     refuse_open_transaction("start_restore")  # safeguard: restore-outside-transaction
     make_current(backup)
     link = _link(backup, lifespan)
-    in_order(router.db_for_write(Backup), lambda: _begin(backup))
+    in_order(router.db_for_write(Backup), lambda: _begin(backup, calling=calling))
     return link
 
 
-def _begin(backup: Backup) -> None:
+def _begin(backup: Backup, *, calling: bool) -> None:
     with locked_server(backup.server_id) as server:  # safeguard: restore-under-server-lock
         # Under the lock that a deletion takes too: it has begun, and shows here, or it will see
         # the restore.
         reload(backup)  # safeguard: restore-reloads-row
         _refuse_unless_whole(backup)
         _refuse_unless_reachable(backup, server)  # safeguard: wings-restore-same-node
-        if not server.begin_restore(backup):
+        if not server.begin_restore(backup, calling=calling):
             raise RestoreRefused("The server is busy with something else.")
         announce_restore_begun(backup)
 
@@ -86,20 +92,6 @@ def cancel_restore(backup: Backup, *, reason: str = "") -> None:
     )
     if ended:
         announce_restore(backup, successful=False)
-
-
-def resume_restore(backup: Backup) -> None:
-    """Show again that ``backup`` is being restored: its daemon restarted, and accepted it after.
-
-    Nothing is changed while the server is busy, or where the backup is not whole any more.
-    """
-    with locked_server(backup.server_id) as server:
-        try:
-            reload(backup)
-        except BackupNotFound:
-            return
-        if backup.state is Backup.State.COMPLETED and server.begin_restore(backup):
-            announce_restore_begun(backup)
 
 
 def record_restore(backup: Backup, *, successful: bool, onto: UUID | None = None) -> None:

@@ -28,6 +28,12 @@ if TYPE_CHECKING:
 
 #: The status of a server while a backup is being restored onto it.
 RESTORING: Final = "restoring_backup"
+#: The columns of a restore on a server without one.
+NOT_RESTORING: Final = {
+    "restoring_backup": None,
+    "restore_started_at": None,
+    "restore_calling_since": None,
+}
 _IF_RESTORING: Final = Guard(Q(status=RESTORING))  # safeguard: restore-clears-own-status
 
 
@@ -37,7 +43,7 @@ class ServerQuerySet(GuardedQuerySet["Server"]):
     def update(self, **kwargs: Any) -> int:
         """Update; a status that is set without its backup forgets which one was being restored."""
         if "status" in kwargs:  # safeguard: updated-status-clears-restore
-            kwargs = {"restoring_backup": None, "restore_started_at": None, **kwargs}
+            kwargs = {**NOT_RESTORING, **kwargs}
         return super().update(**kwargs)
 
 
@@ -47,6 +53,7 @@ class Server(GuardedModel):
     GUARDED: ClassVar = {
         "restoring_backup": "a restore",
         "restore_started_at": "a restore",
+        "restore_calling_since": "a restore",
     }
 
     uuid = models.UUIDField(_("UUID"), default=uuid.uuid4, unique=True)
@@ -74,6 +81,13 @@ class Server(GuardedModel):
     )
     restore_started_at = models.DateTimeField(
         _("restore started"), null=True, blank=True, editable=False
+    )
+    restore_calling_since = models.DateTimeField(
+        _("daemon called for the restore"),
+        null=True,
+        blank=True,
+        editable=False,
+        help_text=_("Empty once its node's daemon has answered."),
     )
     disk = models.CharField(
         _("disk"),
@@ -151,7 +165,11 @@ class Server(GuardedModel):
         )
         if not changed:
             raise StatusChanged
-        self.restoring_backup = self.restore_started_at = None
+        self._restores_nothing()
+
+    def _restores_nothing(self) -> None:
+        for name, value in NOT_RESTORING.items():
+            setattr(self, name, value)
 
     @classmethod
     def from_db(cls, *args: Any, **kwargs: Any) -> Self:
@@ -208,11 +226,14 @@ class Server(GuardedModel):
         ended = _changed(seen.db, note, lambda: self._subject(about), lambda: bool(end()))
         if ended:
             self.status = self._loaded_status = None
-            self.restoring_backup = self.restore_started_at = None
+            self._restores_nothing()
         return ended
 
-    def begin_restore(self, backup: Backup) -> bool:
-        """Show that ``backup`` is being restored onto this server, unless it is busy."""
+    def begin_restore(self, backup: Backup, *, calling: bool = False) -> bool:
+        """Show that ``backup`` is being restored onto this server, unless it is busy.
+
+        ``calling`` says that its node's daemon is called next; ``end_restore_call`` ends that.
+        """
         # safeguard: restore-needs-idle-server
         idle = Server.objects.using(self._state.db).filter(pk=self.pk, status__isnull=True)
         now = timezone.now()
@@ -221,6 +242,7 @@ class Server(GuardedModel):
             status=RESTORING,
             restoring_backup=backup,
             restore_started_at=now,
+            restore_calling_since=now if calling else None,
             updated_at=now,
         )
         note = Note(EventKind.RESTORE_STARTED, backup.archive_in_words)
@@ -228,6 +250,15 @@ class Server(GuardedModel):
         if began:
             backup.restore_began_at = now
         return began
+
+    @classmethod
+    def end_restore_call(cls, backup: Backup) -> None:
+        """Note that the daemon's answer to the restore that ``backup`` began is there."""
+        alias = router.db_for_write(cls)
+        called = cls.objects.using(alias).filter(
+            pk=backup.server_id, restore_calling_since=backup.restore_began_at
+        )
+        retrying(alias, lambda: called.update(restore_calling_since=None))
 
     @classmethod
     def end_restore(
@@ -247,8 +278,7 @@ class Server(GuardedModel):
         """
         changes = {
             "status": None,
-            "restoring_backup": None,
-            "restore_started_at": None,
+            **NOT_RESTORING,
             "updated_at": timezone.now(),
         }
 

@@ -259,7 +259,7 @@ def test_restore_on_a_terminal_shows_for_how_long(server, daemon):
 
 @pytest.mark.django_db(transaction=True)
 def test_restore_is_waited_for_beyond_a_restart_of_the_daemon(server, daemon, monkeypatch):
-    """The restart ends the restore. Then the daemon accepts it."""
+    """The daemon restarts while it is called, and accepts the call after that."""
     backup = completed_backup(server)
 
     def restart():
@@ -273,10 +273,7 @@ def test_restore_is_waited_for_beyond_a_restart_of_the_daemon(server, daemon, mo
     monkeypatch.setattr(restore_command, "time", SimpleNamespace(sleep=end))
     assert run("restore", str(backup.uuid), "--wait").endswith("\nrestored\n")
     kinds = [event.kind for event in lifecycle.history(backup.uuid)]
-    assert kinds[-4:] == [
-        *("restore_started", "restore_failed"),
-        *("restore_started", "restore_completed"),
-    ]
+    assert kinds[-2:] == ["restore_started", "restore_completed"]
 
 
 def test_events_name_the_command(server, daemon):

@@ -203,6 +203,8 @@ class Life(RuleBasedStateMachine):
         #: The backups whose archives lie on the node's own disk.
         self.on_the_disk = set()
         self.deletes_in_the_background = False
+        #: How many restarts the panel has not heard of to the end.
+        self.restarting = 0
 
     @initialize(
         far=st.sampled_from(["uploaded", "uploaded", "uploaded", "asked", "new", "whole", "whole"]),
@@ -211,7 +213,7 @@ class Life(RuleBasedStateMachine):
                 [
                     *("report", "sweep", "ask", "stream", "failure", "delete", "rotate"),
                     *("restore", "lock", "back up", "host", "refusals", "silent deletion"),
-                    *("delete own", "restore own"),
+                    *("delete own", "restore own", "restart"),
                 ]
             ),
             max_size=3,
@@ -268,6 +270,7 @@ class Life(RuleBasedStateMachine):
             "lock": lambda: self.start_lock("backup"),
             "host": self.start_host,
             "overrun": self.end_restore_limit,
+            "restart": self.start_restart,
             "refusals": self.store_refuses_deletions,
             "silent deletion": self.store_stops_answering_deletions,
         }[who]()
@@ -426,13 +429,19 @@ class Life(RuleBasedStateMachine):
     @rule(which=st.sampled_from(["backup", "old", "own"]))
     def start_restore_report(self, which):
         row = self.row(which)
-        if row is not None:
+        # A late repeat for an earlier restore, while this one is asked for, would end this one.
+        is_reported = self.is_called_for_no_restore() or (row and row.pk in self.on_the_node)
+        if row is not None and is_reported:
             self.on_the_node.discard(row.pk)
             about = Server.objects.get(pk=row.server_id).restoring_backup_id
             lifecycle.record_restore(row, successful=True)
             still = Server.objects.get(pk=row.server_id).restoring_backup_id
             assert still == (None if about == row.pk else about)
 
+    def is_called_for_no_restore(self):
+        return all(actor.name != "restore" for actor in self.actors)
+
+    @precondition(is_called_for_no_restore)  # no call lasts so long
     @rule()
     def end_restore_limit(self):
         """Its node has been silent for longer than RESTORE_TIMEOUT: it holds nothing any more."""
@@ -441,12 +450,20 @@ class Life(RuleBasedStateMachine):
             tried["overruns"] += 1
             self.on_the_node.clear()
 
-    @precondition(lambda self: all(actor.name != "restore" for actor in self.actors))
+    @precondition(lambda self: len(self.actors) < 4)
     @rule()
-    def restart_the_node(self):
-        """Its daemon forgets what it was doing, and says so."""
-        self.on_the_node.clear()
-        lifecycle.node_restarted(Node.objects.get(pk=self.server.node_id))
+    def start_restart(self):
+        """The node's daemon forgets what it was doing, says so, and takes no calls before."""
+
+        def restart():
+            self.on_the_node.clear()
+            self.restarting += 1
+            try:
+                lifecycle.node_restarted(Node.objects.get(pk=self.server.node_id))
+            finally:
+                self.restarting -= 1
+
+        self.start("restart", restart)
 
     @rule(which=st.sampled_from(["backup", "old"]), locked=st.booleans())
     def start_lock(self, which, locked=True):
@@ -689,8 +706,7 @@ class ActorsDaemon(Daemon):
     backend = None
 
     def make_backup(self, backup):
-        gate()
-        reply = actor_here.get().reply
+        reply = self._reply()
         if reply == "called back":
             # It asks, sends and reports before it has answered the panel.
             row = Backup.objects.select_related("server").get(pk=backup.pk)
@@ -701,8 +717,7 @@ class ActorsDaemon(Daemon):
         self._answer(reply)
 
     def restore_backup(self, backup, *, link, truncate):
-        gate()
-        reply = actor_here.get().reply
+        reply = self._reply()
         if reply in {"accepted", "lost", "called back"}:
             self.backend.machine.on_the_node.add(backup.pk)
             tried["restores on the node"] += 1
@@ -712,8 +727,7 @@ class ActorsDaemon(Daemon):
         self._answer(reply)
 
     def delete_backup(self, backup):
-        gate()
-        reply = getattr(actor_here.get(), "reply", "done")
+        reply = self._reply()
         machine = self.backend.machine
         if reply in {"done", "lost", "called back"}:
             machine.on_the_disk.discard(backup.pk)
@@ -727,6 +741,12 @@ class ActorsDaemon(Daemon):
 
     def download_url(self, backup, *, user_uuid):
         raise NotImplementedError
+
+    def _reply(self):
+        gate()
+        if self.backend.machine.restarting:
+            return "refused"
+        return getattr(actor_here.get(), "reply", "done")
 
     def _answer(self, reply):
         gate()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import datetime as dt
 import threading
 from urllib.parse import parse_qs, urlsplit
 
@@ -32,6 +33,7 @@ from tests.support.memory import (
     row,
     success,
 )
+from tests.support.moments import ago
 from tests.support.rows import remove
 from tests.support.scripted import GONE, Answer, ScriptedServer
 
@@ -342,8 +344,8 @@ def test_uncompleted_backup_has_no_download(server):
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("answer", [202, 502])
-def test_restore_accepted_after_a_restart_is_shown_again(server, daemon, answer):
-    """The daemon's first call ends all restores; this one reaches it later."""
+def test_restart_during_the_call_for_a_restore_keeps_it(server, daemon, answer):
+    """The restart ends all restores but this one, which may reach the daemon later."""
     backup = completed_backup(server)
 
     seen = []
@@ -360,10 +362,37 @@ def test_restore_accepted_after_a_restart_is_shown_again(server, daemon, answer)
     daemon.answer = Answer(answer, before=before)
     with contextlib.suppress(DaemonUnclear):
         lifecycle.restore(backup)
-    assert seen == [False]
+    assert seen == [True]
     assert restoring(backup)
     with pytest.raises(BackupConflict):
         lifecycle.delete_backup(backup)
+
+
+@pytest.mark.parametrize("answer", [Answer(202), *UNCLEAR])
+def test_restart_after_the_call_for_a_restore_ends_it(server, daemon, answer):
+    backup = completed_backup(server)
+    daemon.answer = answer
+    with contextlib.suppress(DaemonUnclear):
+        lifecycle.restore(backup)
+    assert restoring(backup)
+    assert lifecycle.node_restarted(server.node) == [(server, backup)]
+    assert not restoring(backup)
+
+
+@pytest.mark.parametrize(
+    ("called", "began"),
+    [
+        pytest.param(dt.timedelta(minutes=11), dt.timedelta(minutes=11), id="dead panel"),
+        pytest.param(dt.timedelta(minutes=2), dt.timedelta(minutes=1), id="older version"),
+    ],
+)
+def test_restart_ends_a_restore_whose_call_is_not_under_way(server, daemon, called, began):
+    """Its panel died, or a panel of an older version has begun another one since."""
+    backup = completed_backup(server)
+    lifecycle.start_restore(backup)
+    Server.objects.update(restore_calling_since=ago(called), restore_started_at=ago(began))
+    assert lifecycle.node_restarted(server.node) == [(server, backup)]
+    assert Server.objects.get().restore_calling_since is None
 
 
 @pytest.mark.django_db(transaction=True)
@@ -420,11 +449,11 @@ def test_server_that_is_gone_is_named(server, daemon, verb):
 
 @pytest.mark.django_db(transaction=True)
 def test_refused_restore_leaves_one_that_began_since(server, daemon):
-    """A call that hangs while the daemon restarts is refused after the next one was accepted."""
+    """A call that hangs is refused after that restore was ended, and the next one accepted."""
     backup = completed_backup(server)
 
     def begin_another():
-        lifecycle.node_restarted(server.node)
+        lifecycle.record_restore(row(), successful=False)
         daemon.answer = Answer(202)
         lifecycle.restore(row())
 

@@ -10,6 +10,7 @@ from django.views.debug import ExceptionReporter
 
 from backups_remote import lifecycle
 from backups_remote.daemon import WingsDaemon
+from backups_remote.models import Server
 from tests.admin.pages import page_of
 from tests.support.memory import EventfulBackend, completed_backup
 from tests.support.scripted import Answer
@@ -90,7 +91,7 @@ def test_link_is_in_no_report_of_a_restore_that_was_begun(server, scripted_daemo
     def fail(*args):
         raise FaultError
 
-    monkeypatch.setattr(lifecycle.daemon_calls, "_resume_after_restart", fail)
+    monkeypatch.setattr(Server, "end_restore_call", fail)
     with pytest.raises(FaultError) as caught:
         lifecycle.restore(backup)
     report = report_of(caught)

@@ -129,7 +129,7 @@ WHOLE = st.tuples(
             [
                 *["delete", "rotate", "delete old", "host"] * 2,
                 *["restore", "restore old", "sweep", "lock", "overrun"],
-                *["restore unheard", "restore refused", "back up"],
+                *["restore unheard", "restore refused", "back up", "restart"],
             ]
         ),
         min_size=1,
@@ -162,6 +162,15 @@ ON_THE_NODE = st.tuples(
 )
 
 
+#: The node restarts while it is called for a restore.
+RESTARTED = st.tuples(
+    st.just("whole"),
+    st.lists(st.sampled_from(["rotate", "restore", "restore report"]), max_size=1).flatmap(
+        lambda crowd: st.permutations([*crowd, "restore old", "restart", "delete old"])
+    ),
+)
+
+
 #: Who, and how many gates on: all the way as often as a little, to death (0) now and then.
 SCHEDULES = st.lists(
     st.tuples(st.integers(0, 3), st.sampled_from([1, 1, 99, 99, 2, 3, 5, 0])),
@@ -173,7 +182,7 @@ SCHEDULES = st.lists(
 def play_schedules(life, examples, **more):
     with TOTALS.losing():
         limited(examples, **more)(
-            given(st.one_of(UPLOADED, WHOLE, REFUSED, ON_THE_NODE), SCHEDULES)(
+            given(st.one_of(UPLOADED, WHOLE, REFUSED, ON_THE_NODE, RESTARTED), SCHEDULES)(
                 lambda crowd, schedule: play(life, *crowd, schedule)
             )
         )()
@@ -192,6 +201,18 @@ def test_no_random_schedule_loses_a_backup(life):
 
 def test_no_interleaving_loses_a_backup(life):
     play_interleavings(life, 7, 20)
+
+
+@pytest.mark.parametrize("restore", ["restore old", "restore unheard"])
+def test_restart_and_deletion_at_any_step_of_a_restore_lose_nothing(life, restore):
+    last = 99
+    for steps in range(1, 7):
+        play(
+            life,
+            "whole",
+            [restore, "restart", "delete old"],
+            [(0, steps), (1, last), (1, last), (0, last)],
+        )
 
 
 @pytest.mark.sampled

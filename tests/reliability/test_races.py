@@ -545,10 +545,10 @@ def test_deletion_waits_for_a_restore_that_begins(memory, transactional_db, monk
 
     with ThreadPoolExecutor(1) as pool:
 
-        def begin_beside_a_deletion(*args):
+        def begin_beside_a_deletion(*args, **options):
             deletions.append(pool.submit(delete))
             wait(deletions, timeout=1)
-            return begin_restore(*args)
+            return begin_restore(*args, **options)
 
         monkeypatch.setattr(Server, "begin_restore", begin_beside_a_deletion)
         lifecycle.start_restore(backup)

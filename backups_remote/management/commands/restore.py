@@ -73,7 +73,6 @@ class Command(WorkCommand):
     def _wait(self, backup: Backup) -> None:
         alias = router.db_for_write(BackupEvent)  # a replica may not have the end yet
         events = BackupEvent.objects.using(alias).of_backup(backup.uuid)
-        # The last one: a restart of the daemon may have ended it, and it was accepted after that.
         starts = events.filter(kind=EventKind.RESTORE_STARTED)
         began = retrying(alias, lambda: starts.latest("pk"))
         ends = events.filter(pk__gt=began.pk, kind__in=_ENDS)
