@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import itertools
 import json
 import os
 import statistics
@@ -25,8 +24,8 @@ if TYPE_CHECKING:
 
 NODES, SECONDS, CEILING_SECONDS = 200, 60, 15
 WORKERS, THREADS = 2, 8
-#: More than a node completes in a minute on two cores.
-BACKUPS_A_NODE = 60
+#: More than two cores complete in a minute, also if some nodes are served more than others.
+BACKUPS_A_NODE = 400
 ARCHIVE = os.urandom(1000)
 
 
@@ -105,9 +104,9 @@ async def backing_up(fleet: Fleet, node: dict) -> None:
     panel = Connection(*fleet.address)
     store = None
     checksum = hashlib.sha1(ARCHIVE).hexdigest()
-    for backup in itertools.cycle(node["pending"]):
+    for backup in node["pending"]:
         if time.monotonic() > fleet.over:
-            break
+            return
         base = f"/api/remote/backups/{backup}"
         answer = await fleet.ask(
             panel, node, "GET", "GET", f"{base}?size={len(ARCHIVE)}", expected=200
@@ -123,6 +122,7 @@ async def backing_up(fleet: Fleet, node: dict) -> None:
         body = json.dumps({**report, "successful": True, "parts": parts}).encode()
         await fleet.ask(panel, node, "report", "POST", base, body)
         await fleet.ask(panel, node, "restore", "POST", f"{base}/restore", b'{"successful":true}')
+    fleet.errors["a node ran out of backups: raise BACKUPS_A_NODE"] += 1
 
 
 async def calling_empty(fleet: Fleet, node: dict) -> None:
