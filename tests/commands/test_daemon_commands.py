@@ -106,6 +106,7 @@ def test_fault_of_the_daemon_is_one_clear_line(server, daemon, command, answer, 
         run(command, str(subject.uuid))
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
+    assert (str(row().uuid) in str(caught.value)) is (command == "backup")
     assert caught.value.returncode == 1
 
 

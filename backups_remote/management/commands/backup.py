@@ -14,7 +14,6 @@ from backups_remote.exceptions import (
     BackupNotFound,
     BackupsRemoteError,
     DaemonError,
-    DaemonUnclear,
     StorageError,
 )
 from backups_remote.lifecycle.lookup import reload
@@ -102,8 +101,9 @@ class Command(WorkCommand):
                     is_locked=lock,
                     rotating=rotate,
                 )
-            except DaemonUnclear as error:
-                raise CommandError(f"{error} The backup is {error.backup_uuid}.") from None
+            except DaemonError as error:
+                named = f" The backup is {error.backup_uuid}." if error.backup_uuid else ""
+                raise CommandError(f"{error}{named}") from None
             self.stdout.write(str(backup.uuid))
             if wait:
                 self._wait(backup)

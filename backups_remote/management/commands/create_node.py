@@ -59,7 +59,10 @@ class Command(BaseCommand):
             raise CommandError(f"--remote: {' '.join(error.messages)}") from None
         for option, value in (("--url", url), ("--disk", disk)):
             if rotate and value is not None:
-                raise CommandError(f"{option}: not with --rotate, which changes only the token.")
+                raise CommandError(
+                    f"{option}: not with --rotate, which changes only the token. "
+                    "The admin changes the rest."
+                )
         node = _rotated(name) if rotate else _created(name, url or "", disk or "")
         self.stdout.write(config_of(node, remote))
         for message in check_routes():

@@ -56,7 +56,8 @@ class StandInDaemon:
         self._thread: threading.Thread | None = None
 
     def __enter__(self) -> Self:
-        self.start()
+        if self._server is None:
+            self.start()
         return self
 
     def __exit__(self, *exc_info: object) -> None:
@@ -64,9 +65,14 @@ class StandInDaemon:
 
     # Life
 
-    def start(self) -> None:
-        """Listen at a free port of 127.0.0.1."""
-        self._open(0)
+    def start(self, port: int = 0) -> None:
+        """Listen at ``port`` of 127.0.0.1, by default at a free one.
+
+        Raises:
+            OSError: the port is taken.
+
+        """
+        self._open(port)
 
     def connect(self, panel_url: str, token_id: str, token: str) -> None:
         """Make it a node of the panel at ``panel_url``. It may run already: see ``url``."""
