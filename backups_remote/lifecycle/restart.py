@@ -47,8 +47,10 @@ def node_restarted(node: Node) -> list[tuple[Server, Backup | None]]:
 def _is_being_called(now: dt.datetime) -> Q:
     """Whether the daemon has not answered yet to the call for a server's restore.
 
-    An older version of this app ends a restore and begins another without touching the column.
+    A panel of an older version leaves the column as it is when it ends a restore and begins
+    another: it counts only for the restore that it was written with.
     """
-    return Q(restore_calling_since__gt=now - _LONGEST_CALL) & Q(
-        restore_calling_since=F("restore_started_at")
+    return Q(
+        restore_calling_since=F("restore_started_at"),
+        restore_calling_since__gt=now - _LONGEST_CALL,
     )

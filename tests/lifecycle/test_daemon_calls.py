@@ -9,6 +9,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from django.db import connections
+from django.utils import timezone
 
 from backups_remote import lifecycle
 from backups_remote.exceptions import (
@@ -33,7 +34,6 @@ from tests.support.memory import (
     row,
     success,
 )
-from tests.support.moments import ago
 from tests.support.rows import remove
 from tests.support.scripted import GONE, Answer, ScriptedServer
 
@@ -390,7 +390,8 @@ def test_restart_ends_a_restore_whose_call_is_not_under_way(server, daemon, call
     """Its panel died, or a panel of an older version has begun another one since."""
     backup = completed_backup(server)
     lifecycle.start_restore(backup)
-    Server.objects.update(restore_calling_since=ago(called), restore_started_at=ago(began))
+    now = timezone.now()
+    Server.objects.update(restore_calling_since=now - called, restore_started_at=now - began)
     assert lifecycle.node_restarted(server.node) == [(server, backup)]
     assert Server.objects.get().restore_calling_since is None
 
